@@ -1,0 +1,1 @@
+"""Questions: functions of a snapshot that return typed answers."""

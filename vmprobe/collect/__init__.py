@@ -1,0 +1,1 @@
+"""Rows to tables: the order in which a moving machine is read."""

@@ -1,0 +1,1 @@
+"""Answers to text; knows no question."""
