@@ -1,0 +1,56 @@
+"""Which frames have memory behind them, by /proc/iomem."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from vmprobe.tables import Snapshot
+
+SYSTEM_RAM: Final = "System RAM"
+"""``kernel/resource.c``: the name of ranges that have memory behind them."""
+
+
+def ram_ranges(snapshot: Snapshot) -> NDArray[np.int64] | None:
+    """Return the frame ranges that /proc/iomem calls System RAM, sorted, half open; None where it is hidden.
+
+    A frame that is RAM in part belongs to them: a hole has no memory at all. Without CAP_SYS_ADMIN the kernel
+    prints every address as 0.
+    """
+    if not snapshot.has("resources"):
+        return None
+    page_size = snapshot.page_size
+    rows = [
+        (start // page_size, last // page_size + 1)
+        for start, last, name in snapshot.table("resources").rows("start", "last", "name")
+        if name.startswith(SYSTEM_RAM) and last > 0
+    ]
+    if not rows:
+        return None
+    merged: list[list[int]] = []
+    for start, end in sorted(rows):
+        if merged and start <= merged[-1][1]:
+            merged[-1][1] = max(merged[-1][1], end)
+        else:
+            merged.append([start, end])
+    return np.array(merged, np.int64)
+
+
+def frames_inside(
+    ranges: NDArray[np.int64], start_pfn: NDArray[np.int64], end_pfn: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Return how many frames of each [start_pfn, end_pfn) lie in the sorted disjoint `ranges`."""
+    before = np.concatenate(([0], np.cumsum(ranges[:, 1] - ranges[:, 0])))
+
+    def below(pfn: NDArray[np.int64]) -> NDArray[np.int64]:
+        index = np.searchsorted(ranges[:, 0], pfn, side="right")
+        into = np.minimum(pfn, ranges[index - 1, 1]) - ranges[index - 1, 0]
+        counted: NDArray[np.int64] = np.where(index == 0, 0, before[index - 1] + into)
+        return counted
+
+    inside: NDArray[np.int64] = below(end_pfn) - below(start_pfn)
+    return inside

@@ -1,0 +1,53 @@
+"""Answers to standard output: as text through rich, or as one JSON document."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any, Final, TextIO
+
+from vmprobe.errors import OutputError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from vmprobe.analyses.report import Report
+
+PIPE_COLUMNS: Final = 80
+"""Width of text that no terminal shows."""
+
+
+def stdout() -> TextIO:
+    """Return standard output.
+
+    Raises
+    ------
+    OutputError
+        The caller closed it.
+    """
+    if sys.stdout is None:
+        raise OutputError("standard output is closed")
+    return sys.stdout
+
+
+def console() -> Console:
+    """Return rich's view of standard output; it honours ``NO_COLOR`` and is `PIPE_COLUMNS` wide on a pipe."""
+    from rich.console import Console
+
+    stream = stdout()
+    # Left alone, rich takes the width of a terminal that standard input happens to be.
+    width = None if stream.isatty() else PIPE_COLUMNS
+    return Console(file=stream, width=width, highlight=False, markup=False, emoji=False)
+
+
+def write_json(answer: Any) -> None:
+    """Write one JSON document."""
+    from vmprobe.render.jsontext import dumps
+
+    stdout().write(dumps(answer) + "\n")
+
+
+def write_text(report: Report) -> None:
+    """Write a report for reading."""
+    from vmprobe.render.text import print_report
+
+    print_report(report, console())

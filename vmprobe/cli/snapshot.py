@@ -1,0 +1,191 @@
+"""``vmprobe snapshot``: take one of this host and write it."""
+
+from __future__ import annotations
+
+import signal
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from vmprobe.cli.options import debug_option, json_option, root_options
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
+
+    from vmprobe.analyses.report import Report
+    from vmprobe.store import WrittenSnapshot
+    from vmprobe.tables import Snapshot
+
+
+@click.command()
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(),
+    default=None,
+    metavar="PATH",
+    help="Folder to write.  [default: vmprobe-TIME.vmsnap]",
+)
+@click.option("--force", is_flag=True, help="Replace an earlier snapshot at PATH.")
+@click.option(
+    "--pid", "pids", type=click.IntRange(1), multiple=True, metavar="P", help="Only process P; repeatable."
+)
+@click.option(
+    "--tree",
+    "trees",
+    type=click.IntRange(1),
+    multiple=True,
+    metavar="P",
+    help="Only P and its descendants; repeatable.",
+)
+@click.option(
+    "--cgroup",
+    "cgroups",
+    multiple=True,
+    metavar="PATH",
+    help="Only processes in this cgroup and below, as /proc/PID/cgroup prints it; repeatable.",
+)
+@click.option(
+    "--frames/--no-frames",
+    default=True,
+    help="Read the flags, map count and cgroup of every page frame (default), or leave that out: cheap.",
+)
+@click.option(
+    "--require-frames", is_flag=True, help="Exit 4 where frames may not be read, instead of going on."
+)
+@click.option(
+    "--smaps", is_flag=True, help="Also VMA flags and the kernel's Rss, Pss and Swap; walks page tables."
+)
+@click.option("--freeze", is_flag=True, help="Stop the chosen processes (ptrace) while they are read.")
+@click.option(
+    "--freeze-limit",
+    type=click.FloatRange(0.001, 60),
+    default=2.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Let them go after this long at the latest.",
+)
+@click.option("--redact", is_flag=True, help="Replace names and paths by keyed hashes.")
+@click.option(
+    "--pace",
+    type=click.IntRange(1, 100),
+    default=100,
+    metavar="PERCENT",
+    help="Use at most this share of one CPU; below 100 one thread reads instead of two.",
+)
+@json_option
+@root_options
+@debug_option
+def snapshot(
+    output: str | None,
+    pace: int,
+    procfs: str | None,
+    sysfs: str | None,
+    *,
+    force: bool,
+    as_json: bool,
+    **choices: Any,
+) -> None:
+    """Photograph this host and write the snapshot into a folder.
+
+    What cannot be read is left out and named; the exit status is 0 all the same.
+    """
+    from vmprobe.cli.output import write_json, write_text
+    from vmprobe.cli.progress import progress_line
+    from vmprobe.collect import Options, take
+    from vmprobe.store import check_target, write
+
+    options = Options(
+        pace_percent=pace,
+        freeze_limit_seconds=choices.pop("freeze_limit"),
+        procfs=procfs or "/proc",
+        sysfs=sysfs or "/sys",
+        **choices,
+    )
+    with _terminable():
+        target = output or _default_name()
+        check_target(target, force=force)
+        with progress_line() as progress:
+            taken = take(options, progress=progress)
+        written = write(taken, target, force=force)
+    if as_json:
+        write_json(_answer(taken, written))
+    else:
+        write_text(_layout(taken, written))
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM end the run as Ctrl-C does: targets run again and nothing half-written stays."""
+
+    def interrupt(_signal: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _default_name() -> str:
+    """Return a name that sorts by time."""
+    from datetime import UTC, datetime
+
+    from vmprobe.schema import SUFFIX
+
+    return f"vmprobe-{datetime.now(UTC):%Y%m%dT%H%M%SZ}{SUFFIX}"
+
+
+def _answer(taken: Snapshot, written: WrittenSnapshot) -> dict[str, Any]:
+    """Return what ``--json`` prints."""
+    manifest = taken.manifest
+    return {
+        "path": str(written.path),
+        "bytes": written.nr_bytes,
+        "seconds": manifest["time"]["seconds"],
+        "rows": {name: len(taken.table(name)) for name in taken.tables()},
+        "volatility": manifest["volatility"],
+        "frozen": manifest["frozen"],
+        "unread": manifest["unread"],
+    }
+
+
+def _layout(taken: Snapshot, written: WrittenSnapshot) -> Report:
+    from vmprobe.analyses.report import Fact, Facts, Kind, Note, Report
+
+    tasks, manifest = taken.table("tasks"), taken.manifest
+    facts = [
+        Fact("size", written.nr_bytes, Kind.BYTES),
+        Fact("taken in", manifest["time"]["seconds"], Kind.SECONDS),
+        Fact("frames", len(taken.table("frames")) if taken.has("frames") else None, Kind.COUNT),
+        Fact("processes", len(tasks), Kind.COUNT),
+        Fact("address spaces", len(set(tasks.column("mm")[tasks.is_valid("mm")].tolist())), Kind.COUNT),
+        Fact("VMAs", len(taken.table("vmas")), Kind.COUNT),
+    ]
+    missing = tuple(
+        f"{entry['what']}: {entry['reason']}"
+        + (f" ({entry['count']} times)" if entry["count"] > 1 else "")
+        + (f"; needs {entry['needs']}" if entry["needs"] else "")
+        for entry in manifest["unread"]
+    )
+    held = tuple(_held(entry) for entry in manifest["frozen"])
+    parts: list[Facts | Note] = [Facts(f"wrote {written.path}", tuple(facts))]
+    if held:
+        parts.append(Note("frozen", held))
+    if missing:
+        parts.append(Note("not read", missing))
+    return Report((*parts, Note("", (f"vmprobe show {written.path}",), verbatim=True)))
+
+
+def _held(entry: dict[str, Any]) -> str:
+    """Return one line on a process that was to be stopped."""
+    from vmprobe.units import seconds_text
+
+    if entry["error"]:
+        return f"process {entry['pid']} was not stopped: {entry['error']}"
+    early = ", let go at the limit before the reading was over" if entry["released_early"] else ""
+    held = seconds_text(entry["stopped_us"] / 1e6)
+    return f"process {entry['pid']}: {entry['nr_threads']} threads for {held}{early}"

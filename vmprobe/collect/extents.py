@@ -1,0 +1,165 @@
+"""Page-table entries as runs: what one address space maps, compact, and whether it moved since.
+
+A run is its first virtual page number, its first pagemap word and a length; each following entry continues
+both (the next frame, the next swap slot). Runs never cross a VMA.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from vmprobe.formats import pagemap
+from vmprobe.sources.pagemap import SLAB_WORDS, coalesced, read_runs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from numpy.typing import NDArray
+
+    from vmprobe.formats.maps import MapsRow
+    from vmprobe.sources.meter import Meter
+
+Words = np.ndarray[tuple[int], np.dtype[np.uint64]]
+
+NO_VMA: Final = 0xFFFFFFFF
+"""Stands for null in `Extents.vma`."""
+
+
+@dataclass
+class Extents:
+    """Runs of one address space, ascending.
+
+    Attributes
+    ----------
+    vpn, word
+        uint64: first virtual page number and first pagemap word.
+    nr_pages, vma
+        uint32: length, and index into the VMAs of the address space or `NO_VMA`.
+    unstable
+        bool: an entry of the run differed in the second pass.
+    """
+
+    vpn: NDArray[np.uint64]
+    word: NDArray[np.uint64]
+    nr_pages: NDArray[np.uint32]
+    vma: NDArray[np.uint32]
+    unstable: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.vpn)
+
+    @property
+    def nr_entries(self) -> int:
+        """Entries in all runs."""
+        return int(self.nr_pages.sum(dtype=np.uint64))
+
+    def slabs(self) -> Iterator[slice]:
+        """Yield slices of runs that hold about `SLAB_WORDS` entries each, at least one run."""
+        ends = np.cumsum(self.nr_pages, dtype=np.uint64)
+        low = 0
+        while low < len(self):
+            before = ends[low - 1] if low else np.uint64(0)
+            high = max(low + 1, int(np.searchsorted(ends, before + np.uint64(SLAB_WORDS), "right")))
+            yield slice(low, high)
+            low = high
+
+
+def join(parts: list[Extents]) -> Extents:
+    """Return one set of runs out of several."""
+    empty = np.empty(0, np.uint64)
+    return Extents(
+        np.concatenate([p.vpn for p in parts] or [empty]),
+        np.concatenate([p.word for p in parts] or [empty]),
+        np.concatenate([p.nr_pages for p in parts] or [empty.astype(np.uint32)]),
+        np.concatenate([p.vma for p in parts] or [empty.astype(np.uint32)]),
+        np.concatenate([p.unstable for p in parts] or [empty.astype(np.bool_)]),
+    )
+
+
+class VmaIndex:
+    """Finds the VMA of virtual page numbers.
+
+    Parameters
+    ----------
+    rows
+        VMAs in ascending order, disjoint.
+    page_size
+        Bytes.
+    """
+
+    def __init__(self, rows: list[MapsRow], page_size: int) -> None:
+        self.first = np.array([row.start // page_size for row in rows], np.uint64)
+        self.end = np.array([row.end // page_size for row in rows], np.uint64)
+
+    def of(self, vpns: NDArray[np.uint64]) -> NDArray[np.uint32]:
+        """Return the index of the VMA that covers each page number, `NO_VMA` for none."""
+        if not len(self.first):
+            return np.full(len(vpns), NO_VMA, np.uint32)
+        index = np.searchsorted(self.first, vpns, "right") - 1
+        covered = (index >= 0) & (vpns < self.end[index])
+        return np.where(covered, index, NO_VMA).astype(np.uint32)
+
+
+def read_extents(
+    fd: int, runs: Iterable[tuple[int, int]], vmas: VmaIndex, meter: Meter, source: str
+) -> Extents:
+    """Read the entries of `runs` of page numbers and group them.
+
+    Raises
+    ------
+    OSError
+        What the kernel answered.
+    """
+    parts = []
+    for all_vpns, all_words in read_runs(fd, runs, meter, source):
+        populated = pagemap.populated(all_words)
+        vpns, words = all_vpns[populated], all_words[populated]
+        if not len(vpns):
+            continue
+        vma = vmas.of(vpns)
+        grouped = pagemap.runs(vpns, words)
+        heads = np.union1d(grouped.index, np.flatnonzero(vma[1:] != vma[:-1]) + 1).astype(np.intp)
+        lengths = np.diff(heads, append=len(vpns)).astype(np.uint32)
+        still = np.zeros(len(heads), np.bool_)
+        parts.append(Extents(vpns[heads], words[heads], lengths, vma[heads], still))
+    return join(parts)
+
+
+def recheck(fd: int, extents: Extents, meter: Meter) -> tuple[int, NDArray[np.uint64]]:
+    """Read every run again and mark those in which an entry differs.
+
+    Returns
+    -------
+    nr_changed, pfns
+        Entries that differ, and the frames that they held before or hold now.
+
+    Raises
+    ------
+    OSError
+        What the kernel answered.
+    """
+    nr_changed = 0
+    moved = []
+    for part in extents.slabs():
+        vpn, nr_pages = extents.vpn[part], extents.nr_pages[part]
+        expected = pagemap.expand(extents.word[part], nr_pages)
+        # Each run starts at `first` among the entries of this slab.
+        first = np.cumsum(nr_pages, dtype=np.uint64) - nr_pages
+        wanted = np.repeat(vpn - first, nr_pages) + np.arange(len(expected), dtype=np.uint64)
+        ends = (vpn + nr_pages).tolist()
+        again = np.zeros(len(expected), np.uint64)
+        for vpns, words in read_runs(
+            fd, coalesced(zip(vpn.tolist(), ends, strict=True)), meter, "pagemap-second"
+        ):
+            low, high = np.searchsorted(wanted, (vpns[0], vpns[-1] + np.uint64(1)))
+            at = np.searchsorted(vpns, wanted[low:high])
+            again[low:high] = np.where(vpns[at] == wanted[low:high], words[at], 0)
+        changed = again != expected
+        if changed.any():
+            nr_changed += int(np.count_nonzero(changed))
+            extents.unstable[part] = np.logical_or.reduceat(changed, first.astype(np.intp))
+            moved += [pagemap.frames(expected[changed]), pagemap.frames(again[changed])]
+    return nr_changed, np.concatenate(moved or [np.empty(0, np.uint64)])

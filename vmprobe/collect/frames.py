@@ -1,0 +1,211 @@
+"""Flags, map count and memory cgroup of every page frame, read twice where it tells what moved.
+
+Flags are read first and again last, counts and cgroups between, so that a frame that changed its nature
+anywhere in the run is seen to have done so. Memory: 8 + 4 + 2 + 1 bytes a frame.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from vmprobe.collect.unread import ROOT
+from vmprobe.formats import kpagecount
+from vmprobe.schema import TABLES
+from vmprobe.sources.framefiles import FrameFile
+from vmprobe.tables import Coded, Table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from numpy.typing import NDArray
+
+    from vmprobe.collect.unread import Unread
+    from vmprobe.formats.zoneinfo import ZoneRow
+    from vmprobe.sources.procfs import Tree
+
+CHUNK_FRAMES: Final = 1 << 19
+"""Frames of one read: about 25 ms, long enough that handing the interpreter over does not show."""
+
+SECTION_FRAMES: Final = 1 << 15
+"""Ranges are widened to multiples of this so that frames just outside a zone (pfn 0) are not lost."""
+
+BOOKKEEPING: Final = sum(1 << bit for bit in (0, 1, 2, 3, 4, 6, 8, 9, 25))
+"""LOCKED ERROR REFERENCED UPTODATE DIRTY ACTIVE WRITEBACK RECLAIM IDLE: they flip without the frame changing
+hands, so a difference in them does not make it unstable."""
+
+MAX_PFN: Final = 1 << 40
+"""Where the search for the end of the files begins when zoneinfo does not tell."""
+
+
+def zone_ranges(zones: Iterable[ZoneRow]) -> list[tuple[int, int]]:
+    """Return half-open ranges of frames that cover every zone, ascending and disjoint.
+
+    What lies between zones far apart (sparse machines) is skipped: nothing is there.
+    """
+    spans = []
+    for zone in zones:
+        if zone.fields.get("spanned", 0) and "start_pfn" in zone.fields:
+            start = zone.fields["start_pfn"]
+            end = start + zone.fields["spanned"]
+            spans.append((start - start % SECTION_FRAMES, end + -end % SECTION_FRAMES))
+    ranges: list[tuple[int, int]] = []
+    for start, end in sorted(spans):
+        if ranges and start <= ranges[-1][1]:
+            ranges[-1] = (ranges[-1][0], max(end, ranges[-1][1]))
+        else:
+            ranges.append((start, end))
+    return ranges
+
+
+class Frames:
+    """The frame table while it is being read.
+
+    Parameters
+    ----------
+    proc
+        The /proc to read.
+    ranges
+        Half-open frame ranges; the file's own end cuts the last. None when zoneinfo was unreadable.
+    unread
+        Where refusals are noted.
+    wanted
+        False opens nothing and leaves the table out.
+    """
+
+    def __init__(
+        self, proc: Tree, ranges: list[tuple[int, int]] | None, unread: Unread, *, wanted: bool = True
+    ) -> None:
+        self.files: dict[str, FrameFile] = {}
+        for name, lost in (
+            (
+                ("kpageflags", "frames.flags"),
+                ("kpagecount", "frames.mapcount"),
+                ("kpagecgroup", "frames.memcg"),
+            )
+            if wanted
+            else ()
+        ):
+            try:
+                self.files[name] = FrameFile(proc, name)
+            except OSError as error:
+                unread.failed(name, error, needs=ROOT, lost=lost)
+        self.ranges = self._cut(ranges)
+        nr_frames = sum(end - start for start, end in self.ranges)
+        # np.full touches every page now: memory that we took while reading would be the largest drift of all.
+        self.flags = np.full(nr_frames if "kpageflags" in self.files else 0, 0, np.uint64)
+        self.mapcount = np.full(nr_frames if "kpagecount" in self.files else 0, 0, np.uint32)
+        self.memcg = np.full(nr_frames if "kpagecgroup" in self.files else 0, 0, np.uint16)
+        self.memcg_codes: dict[int, int] = {}
+        self.unstable = np.full(nr_frames, False, np.bool_)
+        self.nr_frames = nr_frames
+        self.nr_changed = 0
+        self.nr_compared = 0
+        self._lock = threading.Lock()  # two threads number memcgs and count changes
+
+    def close(self) -> None:
+        """Close the files."""
+        for file in self.files.values():
+            file.__exit__()
+
+    def _cut(self, ranges: list[tuple[int, int]] | None) -> list[tuple[int, int]]:
+        if not self.files:
+            return []
+        file = next(iter(self.files.values()))
+        end = file.end_pfn(ranges[-1][1] if ranges else MAX_PFN)
+        return [(start, min(stop, end)) for start, stop in ranges or [(0, end)] if start < end]
+
+    def _chunks(self) -> Iterator[tuple[int, int, int]]:
+        """Yield (row, pfn, frames) pieces of the table."""
+        row = 0
+        for start, end in self.ranges:
+            for pfn in range(start, end, CHUNK_FRAMES):
+                nr = min(CHUNK_FRAMES, end - pfn)
+                yield row, pfn, nr
+                row += nr
+
+    def _works(self, name: str, read: Callable[[int, int, int], None]) -> list[Callable[[], None]]:
+        if name not in self.files:
+            return []
+        return [lambda c=chunk: read(*c) for chunk in self._chunks()]  # type: ignore[misc]
+
+    def first_pass(self) -> list[Callable[[], None]]:
+        """Return the work that reads flags for the first time."""
+        return self._works("kpageflags", self._read_flags)
+
+    def middle_pass(self) -> list[Callable[[], None]]:
+        """Return the work that reads counts and cgroups."""
+        counts = self._works("kpagecount", self._read_counts)
+        return counts + self._works("kpagecgroup", self._read_memcg)
+
+    def last_pass(self) -> list[Callable[[], None]]:
+        """Return the work that reads flags again and marks what changed."""
+        return self._works("kpageflags", self._compare_flags)
+
+    def _read_flags(self, row: int, pfn: int, nr: int) -> None:
+        out = self.flags[row : row + nr]
+        out[self.files["kpageflags"].read_into(out, pfn) :] = 0
+
+    def _words(self, name: str, pfn: int, nr: int, source: str | None = None) -> NDArray[np.uint64]:
+        words = np.empty(nr, np.uint64)
+        words[self.files[name].read_into(words, pfn, source) :] = 0
+        return words
+
+    def _read_counts(self, row: int, pfn: int, nr: int) -> None:
+        self.mapcount[row : row + nr] = kpagecount.narrow(self._words("kpagecount", pfn, nr))
+
+    def _read_memcg(self, row: int, pfn: int, nr: int) -> None:
+        words = self._words("kpagecgroup", pfn, nr)
+        heads = np.flatnonzero(np.concatenate(([True], words[1:] != words[:-1])))
+        lengths = np.diff(heads, append=nr)
+        with self._lock:
+            codes = [
+                self.memcg_codes.setdefault(inode, len(self.memcg_codes)) for inode in words[heads].tolist()
+            ]
+            if len(self.memcg_codes) > np.iinfo(self.memcg.dtype).max:
+                # More than 65,535 memory cgroups: rare enough to pay two bytes a frame for it then.
+                self.memcg = self.memcg.astype(np.uint32)
+            self.memcg[row : row + nr] = np.repeat(np.array(codes, self.memcg.dtype), lengths)
+
+    def _compare_flags(self, row: int, pfn: int, nr: int) -> None:
+        again = self._words("kpageflags", pfn, nr, "kpageflags-second")
+        changed = (again ^ self.flags[row : row + nr]) & np.uint64(~BOOKKEEPING & (1 << 64) - 1) != 0
+        self.unstable[row : row + nr] |= changed
+        with self._lock:
+            self.nr_changed += int(np.count_nonzero(changed))
+            self.nr_compared += nr
+
+    def rows_of(self, pfns: NDArray[np.uint64]) -> NDArray[np.intp]:
+        """Return the rows of `pfns`, those outside the table left out."""
+        if not self.ranges:
+            return np.empty(0, np.intp)
+        starts = np.array([start for start, _ in self.ranges], np.uint64)
+        ends = np.array([end for _, end in self.ranges], np.uint64)
+        firsts = np.concatenate(([0], np.cumsum(ends - starts)[:-1])).astype(np.uint64)
+        index = np.searchsorted(starts, pfns, "right") - 1
+        inside = (index >= 0) & (pfns < ends[index])
+        index = index[inside]
+        return (pfns[inside] - starts[index] + firsts[index]).astype(np.intp)
+
+    def mark_unstable(self, pfns: NDArray[np.uint64]) -> None:
+        """Mark frames whose mapping changed between the two looks at page tables."""
+        self.unstable[self.rows_of(pfns)] = True
+
+    def table(self) -> Table | None:
+        """Return the table, or None when no file could be opened."""
+        if not self.files:
+            return None
+        wide = np.uint64 if self.ranges and self.ranges[-1][1] > 1 << 32 else np.uint32
+        pfn = np.concatenate(
+            [np.arange(start, end, dtype=wide) for start, end in self.ranges] or [np.empty(0, wide)]
+        )
+        columns: dict[str, Any] = {"pfn": pfn, "unstable": self.unstable}
+        if "kpageflags" in self.files:
+            columns["flags"] = self.flags
+        if "kpagecount" in self.files:
+            columns["mapcount"] = self.mapcount
+        if "kpagecgroup" in self.files:
+            columns["memcg"] = Coded(self.memcg, tuple(self.memcg_codes) or (0,))
+        return Table(TABLES["frames"], columns, self.nr_frames)

@@ -1,0 +1,193 @@
+"""Take a snapshot: counters, page tables and flags, counts, page tables and flags again, counters again.
+
+What changes between the two looks is marked, not hidden. Nothing here decides what anything means; that is
+done later, from the snapshot.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+from vmprobe import __version__
+from vmprobe.collect import counters
+from vmprobe.collect.address_space import Reader
+from vmprobe.collect.frames import Frames
+from vmprobe.collect.lanes import Lanes
+from vmprobe.collect.mappings import mapping_table, vma_table
+from vmprobe.collect.options import Options
+from vmprobe.collect.redact import Redactor
+from vmprobe.collect.stops import Stops
+from vmprobe.collect.tasks import Task, read_tasks, select, task_table
+from vmprobe.collect.unread import ROOT, Unread
+from vmprobe.collect.walks import Walks
+from vmprobe.errors import InputError, PrivilegeError
+from vmprobe.schema import FORMAT_MAJOR, FORMAT_MINOR, FORMAT_NAME, TABLES
+from vmprobe.sources import host
+from vmprobe.sources.cgroupfs import memory_cgroups
+from vmprobe.sources.meter import Meter, Pace, now
+from vmprobe.sources.procfs import Tree
+from vmprobe.tables import MemoryTables, Snapshot, Table, from_rows
+
+if TYPE_CHECKING:
+    from vmprobe.collect.options import Progress
+
+
+def take(options: Options | None = None, progress: Progress | None = None) -> Snapshot:
+    """Photograph this host and return the snapshot in memory.
+
+    What cannot be read is left out and named in the manifest's ``unread``; see ``docs/snapshot-format.md``.
+
+    Parameters
+    ----------
+    options
+        What to read; everything when None.
+    progress
+        Called with a stage's name, pieces done and pieces in all.
+
+    Raises
+    ------
+    InputError
+        /proc is not there, is not one, or a chosen process is not.
+    FormatError
+        A file of the kernel does not say what it should.
+    UsageError
+        Freezing was asked for what must not be stopped.
+    PrivilegeError
+        Freezing was asked for and nothing may be stopped, or frames were required and may not be read.
+    """
+    options = options or Options()
+    show = progress or (lambda *_: None)
+    meter, unread = Meter(), Unread()
+    tables: dict[str, Table] = {}
+    proc, sys = Tree(options.procfs, meter), Tree(options.sysfs, meter)
+    started, begin = host.wall_time(), now()
+
+    tasks = _tasks(proc, options, unread)
+    about = host.describe(proc)
+    same_pids = host.same_pid_namespace(proc)
+    ranges = counters.frame_ranges(proc)
+    reader = Reader(proc, meter, about["page_size"], with_smaps=options.smaps)
+    with contextlib.ExitStack() as stack:
+        frames = _frames(proc, ranges, options, unread, stack)
+        before = counters.read_cheap(proc, sys, unread)
+        pageblock_order = counters.read_once(proc, unread, tables)
+        stops = stack.enter_context(Stops(options, same_pids=same_pids))
+        stops.stop(tasks)
+        walks = Walks(tasks, reader, unread, same_pids=same_pids)
+        lanes = Lanes(Pace(options.pace_percent), stops.tick)
+        lanes.run(frames.first_pass(), walks.first_pass(), lambda *n: show("page tables, flags", *n))
+        lanes.run(frames.middle_pass(), (), lambda *n: show("map counts, cgroups", *n))
+        lanes.run(
+            frames.last_pass(), walks.last_pass(frames.mark_unstable), lambda *n: show("what moved", *n)
+        )
+    after = counters.read_cheap(proc, sys, Unread())  # what it could not read is noted already
+
+    walks.number()
+    tables["tasks"] = task_table(tasks)
+    spaces = list(enumerate(walks.spaces))
+    tables["vmas"] = vma_table(spaces, about["page_size"], with_smaps=options.smaps)
+    tables["mappings"] = mapping_table(spaces, frames_visible=walks.frames_visible())
+    tables["counters"] = counters.counter_table(before, after)
+    if before.zones is not None:
+        tables["zones"] = counters.zone_table(before.zones)
+    if before.buddy is not None:
+        tables["free_areas"] = counters.free_area_table(before.buddy, after.buddy)
+    if (frame_table := frames.table()) is not None:
+        tables["frames"] = frame_table
+    _cgroups(sys, unread, tables)
+    if options.redact:
+        tables = Redactor().tables(tables)
+        about["boot_id"] = None
+    manifest = {
+        "format": {"name": FORMAT_NAME, "version": [FORMAT_MAJOR, FORMAT_MINOR]},
+        "program": {"name": "vmprobe", "version": __version__},
+        "host": about,
+        "privileges": host.privileges(proc),
+        "options": options.manifest(),
+        "frozen": stops.manifest(),
+        "volatility": {
+            "frames_compared": frames.nr_compared,
+            "frames_changed": frames.nr_changed,
+            **walks.volatility(),
+            "free_pages_before": before.free_pages,
+            "free_pages_after": after.free_pages,
+        },
+        "frame_ranges": [list(ends) for ends in frames.ranges],
+        "pageblock_order": pageblock_order,
+        "max_order": len(before.buddy[0].nr_free) - 1 if before.buddy else None,
+        "scan_ioctl": reader.scanner.supported,
+        "unread": unread.manifest(),
+        "tables": {name: {"null_columns": _nulls(table, options, unread)} for name, table in tables.items()},
+        "sources": _costs(meter),
+        "time": {
+            "start": started,
+            "end": host.wall_time(),
+            "seconds": round(now() - begin, 6),
+            "uptime_seconds": host.uptime_seconds(proc),
+        },
+    }
+    return Snapshot(manifest, MemoryTables({name: tables[name] for name in TABLES if name in tables}))
+
+
+def _tasks(proc: Tree, options: Options, unread: Unread) -> list[Task]:
+    """List the processes and choose."""
+    hint = "--procfs names the folder where /proc is mounted"
+    try:
+        listed = read_tasks(proc)
+    except OSError as error:
+        raise InputError(f"{proc.root}: {error.strerror}", hint=hint) from error
+    if not listed:
+        raise InputError(f"{proc.root}: no process is listed there", hint=hint)
+    return select(listed, options, unread)
+
+
+def _frames(
+    proc: Tree,
+    ranges: list[tuple[int, int]] | None,
+    options: Options,
+    unread: Unread,
+    stack: contextlib.ExitStack,
+) -> Frames:
+    """Make room for the frames before anything is counted, so that it does not count as drift."""
+    if not options.frames:
+        unread.add("frames", "not asked for", lost="frames")
+    frames = Frames(proc, ranges, unread, wanted=options.frames)
+    stack.callback(frames.close)
+    if options.require_frames and "kpageflags" not in frames.files:
+        raise PrivilegeError(
+            proc.path("kpageflags"), ROOT, hint="without --require-frames everything else is still read"
+        )
+    return frames
+
+
+def _cgroups(sys: Tree, unread: Unread, tables: dict[str, Table]) -> None:
+    """Read the names of memory cgroups after the frames, so that a new one is known."""
+    try:
+        tables["cgroups"] = from_rows(TABLES["cgroups"], ("inode", "path"), memory_cgroups(sys))
+    except OSError as error:
+        unread.failed("cgroups", error, needs=None, lost="cgroups")
+
+
+def _nulls(table: Table, options: Options, unread: Unread) -> dict[str, str]:
+    """Return why columns of a table are null in every row."""
+    reasons = {}
+    known = {entry["lost"]: entry["reason"] for entry in unread.manifest()}
+    for column in table.schema.columns:
+        if table.has(column.name):
+            continue
+        place = f"{table.schema.name}.{column.name}"
+        if table.schema.name == "vmas" and not options.smaps:
+            reasons[column.name] = "smaps was not asked for"
+        elif table.schema.name == "mappings":
+            reasons[column.name] = known.get("mappings.pfn", "unknown")
+        else:
+            reasons[column.name] = known.get(place, "unknown")
+    return reasons
+
+
+def _costs(meter: Meter) -> list[dict[str, Any]]:
+    return [
+        {"name": name, "seconds": round(cost.seconds, 6), "bytes": cost.nr_bytes, "reads": cost.nr_reads}
+        for name, cost in sorted(meter.costs.items(), key=lambda item: -item[1].seconds)
+    ]

@@ -1,0 +1,150 @@
+"""Who is there: one row for every process that was listed, with data or a reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from vmprobe.collect.unread import reason
+from vmprobe.errors import FormatError, InputError
+from vmprobe.formats import cgroup, stat, status
+from vmprobe.schema import TABLES
+from vmprobe.sources.procfs import ProcessDir
+from vmprobe.tables import Table, from_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from vmprobe.collect.options import Options
+    from vmprobe.collect.unread import Unread
+    from vmprobe.sources.procfs import Tree
+
+
+TASK_COLUMNS: Final = tuple(column.name for column in TABLES["tasks"].columns)
+
+
+@dataclass
+class Task:
+    """One process; what could not be read is None."""
+
+    pid: int
+    stat: stat.TaskStat | None = None
+    uid: int | None = None
+    cgroups: tuple[cgroup.CgroupRow, ...] = ()
+    kernel_thread: bool | None = None
+    mm: int | None = None
+    mm_evidence: str | None = None
+    frozen: bool = False
+    error: str | None = None
+
+    @property
+    def zombie_leader(self) -> bool:
+        """Whether the leader ended while other threads live on: ``/proc/PID/maps`` is empty then."""
+        return self.stat is not None and self.stat.state == "Z" and self.stat.nr_threads > 1
+
+
+def read_tasks(proc: Tree) -> list[Task]:
+    """Return a row for every process that is listed now."""
+    return [read_task(proc, pid) for pid in proc.pids()]
+
+
+def read_task(proc: Tree, pid: int) -> Task:
+    """Return what ``stat``, ``status`` and ``cgroup`` of one process say."""
+    task = Task(pid)
+    try:
+        with ProcessDir(proc, pid) as folder:
+            task.stat = stat.parse(folder.read("stat", "stat"), file=f"{proc.root}/{pid}/stat")
+            about = status.parse(folder.read("status", "status"), file=f"{proc.root}/{pid}/status")
+            task.uid = about.uid
+            task.kernel_thread = (
+                task.stat.kernel_thread if about.kernel_thread is None else about.kernel_thread
+            )
+            task.cgroups = tuple(cgroup.parse(folder.read("cgroup", "cgroup")))
+    except OSError as error:
+        task.error = describe(error)
+    except FormatError as error:
+        # A process that ends between two reads can leave a file empty; anything else of that kind in a
+        # live /proc is worth knowing by its text.
+        task.error = error.message
+    return task
+
+
+def describe(error: OSError) -> str:
+    """Return why a process could not be read."""
+    if isinstance(error, FileNotFoundError | ProcessLookupError):
+        return "vanished while it was read"
+    return reason(error)
+
+
+def select(tasks: list[Task], options: Options, unread: Unread) -> list[Task]:
+    """Return the tasks that the options choose.
+
+    Raises
+    ------
+    InputError
+        A chosen pid, tree or cgroup is not there.
+    """
+    if not options.selective:
+        if tasks and tasks[0].pid != 1:
+            unread.add("processes", "PID 1 is not listed: hidepid hides other users' processes", lost="tasks")
+        return tasks
+    known = {task.pid for task in tasks}
+    for pid in (*options.pids, *options.trees):
+        if pid not in known:
+            raise InputError(f"process {pid} is not there", hint="`ps -e` lists what runs now")
+    chosen = set(options.pids)
+    chosen |= _descendants(tasks, options.trees)
+    for path in options.cgroups:
+        found = {task.pid for task in tasks if _in_cgroup(task, path)}
+        if not found:
+            raise InputError(
+                f"no process is in cgroup {path}", hint="give the path as /proc/PID/cgroup prints it"
+            )
+        chosen |= found
+    return [task for task in tasks if task.pid in chosen]
+
+
+def _descendants(tasks: list[Task], roots: Iterable[int]) -> set[int]:
+    children: dict[int, list[int]] = {}
+    for task in tasks:
+        if task.stat is not None:
+            children.setdefault(task.stat.ppid, []).append(task.pid)
+    found: set[int] = set()
+    waiting = list(roots)
+    while waiting:
+        pid = waiting.pop()
+        if pid not in found:
+            found.add(pid)
+            waiting += children.get(pid, [])
+    return found
+
+
+def _in_cgroup(task: Task, path: str) -> bool:
+    wanted = "/" + path.strip("/")
+    return any(row.path == wanted or row.path.startswith(wanted.rstrip("/") + "/") for row in task.cgroups)
+
+
+def task_table(tasks: list[Task]) -> Table:
+    """Return the tasks table."""
+    rows = []
+    for task in tasks:
+        known = task.stat
+        rows.append(
+            (
+                task.pid,
+                known and known.ppid,
+                known and known.start_time,
+                known and known.comm,
+                task.uid,
+                cgroup.memory_path(task.cgroups),
+                task.mm,
+                task.mm_evidence,
+                known and known.nr_threads,
+                known and known.rss_pages,
+                task.kernel_thread,
+                task.frozen,
+                known and known.state,
+                task.error,
+            )
+        )
+    return from_rows(TABLES["tasks"], TASK_COLUMNS, rows)

@@ -1,0 +1,60 @@
+"""What could not be read, why, and what would help: absent is a value with a reason."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from typing import Any, Final
+
+ROOT: Final = "root, or CAP_DAC_READ_SEARCH"
+PTRACE: Final = "the same user, or CAP_SYS_PTRACE"
+ADMIN: Final = "CAP_SYS_ADMIN in the initial user namespace"
+
+_DENIED: Final = frozenset({errno.EACCES, errno.EPERM})
+
+
+def reason(error: OSError) -> str:
+    """Return the kernel's words for an error.
+
+    >>> reason(OSError(13, "x"))
+    'Permission denied'
+    """
+    return os.strerror(error.errno) if error.errno else str(error)
+
+
+class Unread:
+    """Collects the manifest's ``unread`` entries, equal ones counted together; threads may share one."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._entries: dict[tuple[str, str, str | None, str | None], int] = {}
+
+    def add(self, what: str, why: str, *, needs: str | None = None, lost: str | None = None) -> None:
+        """Note that `what` could not be read.
+
+        Parameters
+        ----------
+        what
+            The file, or files of processes.
+        why
+            The reason in words.
+        needs
+            The privilege that would have helped.
+        lost
+            The table or column that is null or missing for it.
+        """
+        with self._lock:
+            key = (what, why, needs, lost)
+            self._entries[key] = self._entries.get(key, 0) + 1
+
+    def failed(self, what: str, error: OSError, *, needs: str | None, lost: str | None = None) -> None:
+        """Note an error of the kernel; `needs` is kept when it was a refusal."""
+        self.add(what, reason(error), needs=needs if error.errno in _DENIED else None, lost=lost)
+
+    def manifest(self) -> list[dict[str, Any]]:
+        """Return the entries in a stable order."""
+        return [
+            {"what": what, "reason": why, "needs": needs, "lost": lost, "count": count}
+            for (what, why, needs, lost), count in sorted(self._entries.items(), key=str)
+        ]

@@ -1,0 +1,123 @@
+"""/proc/PID/status: who a process is, one fact a line.
+
+Kernel source: ``fs/proc/array.c: proc_pid_status, task_state, proc_task_name``.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, NamedTuple
+
+from vmprobe.formats.lines import U32_LAST, Line, decode, empty, ends_early, lines
+
+_ESCAPE: Final = re.compile(rb"\\([n\\])")
+_STATE: Final = re.compile(r"([A-Za-z]) \(.+\)")
+
+
+class TaskStatus(NamedTuple):
+    """What status says of a process, or of a thread under task/TID.
+
+    Parameters
+    ----------
+    name
+        Name of the thread, the kernel's escapes undone.
+    state
+        One letter: R, S, D, T, t, Z, X, I, P.
+    tgid, pid, ppid
+        Numbers in the PID namespace of the /proc that was read; ppid 0 has no parent there.
+    uid
+        Real user id.
+    nr_threads
+        Live threads of the process; 0 while it is being released.
+    kernel_thread
+        Whether it has no address space of its own; None where the kernel does not say (no field
+        ``Kthread``): then the flags in stat do.
+    fields
+        Every line by its name, the value as printed behind the tab.
+    """
+
+    name: str
+    state: str
+    tgid: int
+    pid: int
+    ppid: int
+    uid: int
+    nr_threads: int
+    kernel_thread: bool | None
+    fields: dict[str, str]
+
+
+def parse(data: bytes, *, file: str = "status") -> TaskStatus:
+    r"""Return the facts.
+
+    Raises
+    ------
+    FormatError
+        A line has no name, comes twice, or one of those that every kernel prints is missing or malformed.
+
+    Examples
+    --------
+    >>> status = parse(
+    ...     b"Name:\ta\\nb\nState:\tS (sleeping)\nTgid:\t7\nPid:\t7\nPPid:\t1\n"
+    ...     b"Uid:\t1000\t0\t0\t0\nThreads:\t3\n"
+    ... )
+    >>> status.name, status.uid, status.nr_threads, status.kernel_thread
+    ('a\nb', 1000, 3, None)
+    """
+    found: dict[str, Line] = {}
+    last = None
+    for last in lines(data, file):
+        key, colon, _ = last.text.partition(":")
+        if not colon or not key.strip():
+            raise last.error("expected `Name: value`")
+        if key in found:
+            raise last.error("expected each field once")
+        found[key] = last
+    if last is None:
+        raise empty(file)
+    for key in ("Name", "State", "Tgid", "Pid", "PPid", "Uid", "Threads"):
+        if key not in found:
+            raise ends_early(last, f"a line `{key}:`")
+    fields = {key: line.text[len(key) + 1 :].removeprefix("\t") for key, line in found.items()}
+
+    def number(key: str, word: str) -> int:
+        return found[key].unsigned(word, f"a number for {key}", U32_LAST)
+
+    return TaskStatus(
+        name=_name(data),
+        state=_state(found["State"], fields["State"]),
+        tgid=number("Tgid", fields["Tgid"]),
+        pid=number("Pid", fields["Pid"]),
+        ppid=number("PPid", fields["PPid"]),
+        uid=number("Uid", _uids(found["Uid"], fields["Uid"])[0]),
+        nr_threads=number("Threads", fields["Threads"]),
+        kernel_thread=_flag(found["Kthread"], fields["Kthread"]) if "Kthread" in found else None,
+        fields=fields,
+    )
+
+
+def _name(data: bytes) -> str:
+    r"""Return the name with ``\n`` and ``\\`` undone, before undecodable bytes become backslashes too."""
+    begin = data.index(b"Name:") if data.startswith(b"Name:") else data.index(b"\nName:") + 1
+    raw = data[begin + 5 : data.index(b"\n", begin)].removeprefix(b"\t")
+    return decode(_ESCAPE.sub(lambda m: b"\n" if m[1] == b"n" else b"\\", raw))
+
+
+def _state(line: Line, value: str) -> str:
+    match = _STATE.fullmatch(value)
+    if match is None:
+        raise line.error("expected a state such as `S (sleeping)`")
+    return match[1]
+
+
+def _uids(line: Line, value: str) -> list[str]:
+    words = value.split("\t")
+    if len(words) != 4:
+        raise line.error("expected real, effective, saved and file system user id")
+    return words
+
+
+def _flag(line: Line, value: str) -> bool:
+    if value not in {"0", "1"}:
+        raise line.error("expected 0 or 1")
+    return value == "1"

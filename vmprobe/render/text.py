@@ -1,0 +1,146 @@
+"""A `Report` as text, through rich.
+
+No figure is ever cut: a grid that is wider than the terminal after its words were folded is printed wider.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from rich.cells import cell_len
+from rich.measure import Measurement
+from rich.segment import Segment, Segments
+from rich.table import Table
+from rich.text import Text
+
+from vmprobe.analyses.report import Facts, Grid, Kind, Note
+from vmprobe.units import bytes_text, count_text, percent_text, seconds_text
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from vmprobe.analyses.report import Report
+
+ABSENT: Final = "-"
+"""Stands for a value that could not be read; zero is printed as 0."""
+
+FOLDED_WIDTH: Final = 12
+"""Columns of words are not folded narrower than this."""
+
+
+MOST_COLUMNS: Final = 100_000
+"""Wider than any grid."""
+
+
+def plain(text: str) -> str:
+    r"""Return `text` with everything that a terminal would obey made visible.
+
+    >>> plain("a\x1b[31mb\nc")
+    'a\\x1b[31mb\\nc'
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def cell(value: Any, kind: Kind) -> str:
+    """Return one value as text.
+
+    >>> cell(None, Kind.COUNT), cell(0, Kind.COUNT), cell((5, None), Kind.CHANGE), cell((7, 7), Kind.CHANGE)
+    ('-', '0', '5 -> -', '7')
+    """
+    if value is None:
+        return ABSENT
+    if kind is Kind.TEXT:
+        return plain(str(value))
+    if kind is Kind.CHANGE:
+        before, after = value
+        if before == after:
+            return cell(before, Kind.COUNT)
+        return f"{cell(before, Kind.COUNT)} -> {cell(after, Kind.COUNT)}"
+    if kind is Kind.RATE:
+        return f"{bytes_text(value)}/s"
+    write = {
+        Kind.COUNT: count_text,
+        Kind.BYTES: bytes_text,
+        Kind.PERCENT: percent_text,
+        Kind.SECONDS: seconds_text,
+    }
+    return write[kind](value)
+
+
+def print_report(report: Report, console: Console) -> None:
+    """Print the parts of `report`, an empty line before each one that has a title, but the first."""
+    for index, part in enumerate(report.parts):
+        if index and part.title:
+            console.print()
+        if part.title:
+            console.print(Text(plain(part.title), style="bold"), soft_wrap=True)
+        if isinstance(part, Grid):
+            print_grid(part, console)
+        elif isinstance(part, Facts):
+            _print_facts(part, console)
+        else:
+            _print_note(part, console)
+
+
+def print_grid(part: Grid, console: Console) -> None:
+    """Print one grid without its title."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=True, header_style="dim")
+    cells = [
+        [cell(value, column.kind) for value, column in zip(row, part.columns, strict=True)]
+        for row in part.rows
+    ]
+    for index, column in enumerate(part.columns):
+        widest = max((cell_len(row[index]) for row in cells), default=0)
+        head = cell_len(column.label)
+        if _is_figure(column.kind, part, index):
+            table.add_column(
+                Text(plain(column.label)), justify="right", no_wrap=True, min_width=max(widest, head)
+            )
+        else:
+            narrowest = max(head, min(widest, FOLDED_WIDTH))
+            table.add_column(Text(plain(column.label)), overflow="fold", min_width=narrowest)
+    for row in cells:
+        table.add_row(*(Text(text) for text in row))
+    # Asked with the width of the console, rich would drop the columns that do not fit.
+    roomy = console.options.update(width=MOST_COLUMNS)
+    _print_lines(table, console, max(console.width, Measurement.get(console, roomy, table).minimum))
+
+
+def _print_lines(renderable: Table | Text, console: Console, width: int) -> None:
+    """Print at `width`, which may exceed the console's."""
+    for line in console.render_lines(renderable, console.options.update(width=width), pad=False):
+        console.print(Segments(_without_padding(line)), soft_wrap=True)
+
+
+def _without_padding(line: list[Segment]) -> list[Segment]:
+    """Return a line without the spaces that fill its last column."""
+    kept = list(line)
+    while kept and not kept[-1].text.rstrip():
+        kept.pop()
+    if kept:
+        kept[-1] = Segment(kept[-1].text.rstrip(), kept[-1].style)
+    return [*kept, Segment.line()]
+
+
+def _is_figure(kind: Kind, part: Grid, index: int) -> bool:
+    """Whether a column is made of figures: they align right and are never folded."""
+    if kind is not Kind.TEXT:
+        return True
+    values = [row[index] for row in part.rows if row[index] is not None]
+    return bool(values) and all(isinstance(value, int) for value in values)
+
+
+def _print_facts(part: Facts, console: Console) -> None:
+    width = max((cell_len(fact.label) for fact in part.facts), default=0)
+    for fact in part.facts:
+        label = plain(fact.label)
+        line = Text(f"{label}{' ' * (width - cell_len(label))}  ", style="dim")
+        console.print(line.append(cell(fact.value, fact.kind), style="not dim"), soft_wrap=True)
+
+
+def _print_note(part: Note, console: Console) -> None:
+    for line in part.lines:
+        if part.verbatim:
+            console.print(Text(plain(line)), soft_wrap=True)
+        else:
+            _print_lines(Text(plain(line), overflow="fold"), console, console.width)

@@ -1,0 +1,125 @@
+"""Which machine this is and what we may do on it."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import platform
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import psutil
+
+from vmprobe.formats import meminfo, status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from vmprobe.sources.procfs import Tree
+
+CAPABILITIES: Final = {
+    1: "CAP_DAC_OVERRIDE",
+    2: "CAP_DAC_READ_SEARCH",
+    19: "CAP_SYS_PTRACE",
+    21: "CAP_SYS_ADMIN",
+}
+"""The ones that decide what a snapshot can hold, by bit (include/uapi/linux/capability.h)."""
+
+CONFIG_OPTIONS: Final = ("NO_PAGE_MAPCOUNT", "MEM_SOFT_DIRTY", "MEMORY_FAILURE", "DEVICE_PRIVATE", "KSM")
+"""Build options that change what a word of /proc means."""
+
+
+def describe(proc: Tree) -> dict[str, Any]:
+    """Return the manifest's ``host`` entry; what cannot be read is None."""
+    uname = platform.uname()
+    try:
+        boot_id = proc.read("sys/kernel/random/boot_id", "host").decode().strip()
+    except OSError:
+        boot_id = None
+    try:
+        rows = meminfo.parse(proc.read("meminfo", "host"))
+        total = next((r.value * 1024 for r in rows if r.name == "MemTotal"), None)
+    except OSError:
+        total = None
+    return {
+        "release": uname.release,
+        "machine": uname.machine,
+        "page_size": os.sysconf("SC_PAGE_SIZE"),
+        "boot_id": boot_id,
+        "nr_cpus": os.cpu_count(),
+        "clock_ticks": os.sysconf("SC_CLK_TCK"),
+        "mem_total_bytes": total,
+        "config": kernel_config(proc),
+    }
+
+
+def kernel_config(proc: Tree) -> dict[str, bool] | None:
+    """Return which of `CONFIG_OPTIONS` the kernel was built with, None when it does not say."""
+    try:
+        text = gzip.decompress(proc.read("config.gz", "host")).decode(errors="replace")
+    except (OSError, EOFError):
+        return None
+    lines = set(text.splitlines())
+    return {name: f"CONFIG_{name}=y" in lines for name in CONFIG_OPTIONS}
+
+
+def privileges(proc: Tree) -> dict[str, Any]:
+    """Return the manifest's ``privileges`` entry.
+
+    ``initial_userns`` is whether this process lives in the initial user namespace, the only place where
+    CAP_SYS_ADMIN uncovers frame numbers (`fs/proc/task_mmu.c`: `file_ns_capable(&init_user_ns)`).
+    """
+    try:
+        fields = status.parse(proc.read("self/status", "host")).fields
+        effective = int(fields.get("CapEff", "0"), 16)
+        held = [name for bit, name in CAPABILITIES.items() if effective >> bit & 1]
+    except OSError:
+        held = []
+    try:
+        uid_map = proc.read("self/uid_map", "host").split()
+        initial = [int(n) for n in uid_map] == [0, 0, 0xFFFFFFFF]
+    except (OSError, ValueError):
+        initial = None
+    return {"euid": os.geteuid(), "capabilities": held, "initial_userns": initial}
+
+
+def same_pid_namespace(proc: Tree) -> bool:
+    """Whether the pids below this /proc mean the same to system calls of ours.
+
+    False for a host's /proc mounted in a container: kcmp and ptrace would reach other processes there.
+    """
+    try:
+        fields = status.parse(proc.read("self/status", "host")).fields
+    except OSError:
+        return False
+    return fields.get("NSpid", "").split() == [str(os.getpid())]
+
+
+def protected_pids() -> set[int]:
+    """Return ourselves, our ancestors and PID 1: what must never be stopped."""
+    me = psutil.Process()
+    return {1, me.pid, *(parent.pid for parent in me.parents())}
+
+
+def handles(pids: Iterable[int]) -> list[psutil.Process]:
+    """Return handles that know a pid from its later reuse; vanished ones are left out."""
+    found = []
+    for pid in pids:
+        try:
+            found.append(psutil.Process(pid))
+        except psutil.Error:
+            continue
+    return found
+
+
+def wall_time() -> str:
+    """Return the time of day in UTC, ISO 8601 with microseconds."""
+    return datetime.now(UTC).isoformat(timespec="microseconds")
+
+
+def uptime_seconds(proc: Tree) -> float | None:
+    """Return the seconds since boot as the kernel prints them."""
+    try:
+        return float(proc.read("uptime", "host").split()[0])
+    except (OSError, ValueError, IndexError):
+        return None

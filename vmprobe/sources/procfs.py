@@ -1,0 +1,134 @@
+"""Whole small files below /proc and /sys, and handles on processes that cannot be confused with later ones.
+
+The roots are values: a container reads its host's ``/proc`` mounted elsewhere with ``--procfs``. A
+`ProcessDir` holds a descriptor of ``/proc/PID``, which stays bound to that process: after its death all
+below fails with ESRCH even when the pid has a new owner (`fs/proc/base.c`: the inode holds a `struct pid`).
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Final, Self
+
+if TYPE_CHECKING:
+    from vmprobe.sources.meter import Meter
+
+CHUNK: Final = 1 << 16
+"""seq_file hands out about a page at a time whatever we ask; more only costs memory."""
+
+
+def read_fd(fd: int) -> tuple[bytes, int]:
+    """Read `fd` to its end from where it stands; return the bytes and the number of reads."""
+    parts = []
+    while part := os.read(fd, CHUNK):
+        parts.append(part)
+    return b"".join(parts), len(parts) + 1
+
+
+class Tree:
+    """A root such as /proc or /sys, read through a meter.
+
+    Parameters
+    ----------
+    root
+        The folder.
+    meter
+        Where the cost of every read goes.
+    """
+
+    def __init__(self, root: str, meter: Meter) -> None:
+        self.root = root
+        self.meter = meter
+
+    def path(self, name: str) -> str:
+        """Return `name` below the root."""
+        return f"{self.root}/{name}" if name else self.root
+
+    def read(self, name: str, source: str | None = None) -> bytes:
+        """Return the whole file.
+
+        Parameters
+        ----------
+        name
+            Path below the root.
+        source
+            Name in the cost table; `name` itself when None.
+
+        Raises
+        ------
+        OSError
+            What the kernel answered.
+        """
+        with self.meter.reading(source or name) as cost:
+            fd = os.open(self.path(name), os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                data, cost.nr_reads = read_fd(fd)
+            finally:
+                os.close(fd)
+            cost.nr_bytes = len(data)
+        return data
+
+    def names(self, folder: str = "") -> list[str]:
+        """Return the names in a folder; empty when it is not there."""
+        try:
+            return sorted(os.listdir(self.path(folder)))
+        except OSError:
+            return []
+
+    def open(self, name: str) -> int:
+        """Open for reading and return the descriptor, which the caller closes."""
+        return os.open(self.path(name), os.O_RDONLY | os.O_CLOEXEC)
+
+    def pids(self) -> list[int]:
+        """Return the thread group ids that are listed now, ascending.
+
+        Raises
+        ------
+        OSError
+            The root cannot be listed.
+        """
+        return sorted(int(name) for name in os.listdir(self.root) if name.isdecimal())
+
+
+class ProcessDir:
+    """An open ``/proc/PID`` or ``/proc/PID/task/TID``; use as a context manager.
+
+    Raises
+    ------
+    OSError
+        ENOENT or ESRCH when the process is gone, EACCES or EPERM under hidepid.
+    """
+
+    def __init__(self, tree: Tree, pid: int) -> None:
+        self.pid = pid
+        self._meter = tree.meter
+        self.fd = os.open(tree.path(str(pid)), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        os.close(self.fd)
+
+    def open(self, name: str) -> int:
+        """Open a file of this process; the caller closes it."""
+        return os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self.fd)
+
+    def read(self, name: str, source: str) -> bytes:
+        """Return a whole file of this process."""
+        with self._meter.reading(source) as cost:
+            fd = self.open(name)
+            try:
+                data, cost.nr_reads = read_fd(fd)
+            finally:
+                os.close(fd)
+            cost.nr_bytes = len(data)
+        return data
+
+    def tids(self) -> list[int]:
+        """Return the thread ids of this process."""
+        fd = self.open("task")
+        try:
+            return sorted(int(name) for name in os.listdir(fd))
+        finally:
+            os.close(fd)
