@@ -15,14 +15,14 @@ DECODERS = [kpageflags.decode, kpagecount.decode, kpagecgroup.decode, pagemap.de
 NAMES = ["kpageflags", "kpagecount", "kpagecgroup", "pagemap"]
 
 
-@pytest.mark.parametrize("decode", DECODERS)
-@pytest.mark.parametrize("wrap", [bytes, bytearray, memoryview, lambda data: np.frombuffer(data, np.uint8)])
+@pytest.mark.parametrize("decode", DECODERS, ids=NAMES)
+@pytest.mark.parametrize("wrap", [bytes, bytearray, memoryview, lambda data: np.frombuffer(data, np.uint8)], ids=["bytes", "bytearray", "memoryview", "numpy"])
 def test_every_kind_of_buffer_gives_the_words(decode, wrap):
     words = [0, 1, 2**63, 2**64 - 1]
     assert decode(wrap(struct.pack("=4Q", *words))).tolist() == words
 
 
-@pytest.mark.parametrize("decode", DECODERS)
+@pytest.mark.parametrize("decode", DECODERS, ids=NAMES)
 def test_nothing_is_copied(decode):
     buffer = bytearray(16)
     words = decode(buffer)
@@ -31,18 +31,18 @@ def test_nothing_is_copied(decode):
     assert words.dtype == np.uint64
 
 
-@pytest.mark.parametrize("decode", DECODERS)
+@pytest.mark.parametrize("decode", DECODERS, ids=NAMES)
 def test_a_read_only_buffer_gives_read_only_words(decode):
     assert not decode(bytes(8)).flags.writeable
 
 
-@pytest.mark.parametrize("decode", DECODERS)
-@pytest.mark.parametrize("empty", [b"", np.empty(0, np.uint64)])
+@pytest.mark.parametrize("decode", DECODERS, ids=NAMES)
+@pytest.mark.parametrize("empty", [b"", np.empty(0, np.uint64)], ids=["bytes", "numpy"])
 def test_no_bytes_are_no_words(decode, empty):
     assert decode(empty).shape == (0,)
 
 
-@pytest.mark.parametrize(("decode", "name"), zip(DECODERS, NAMES, strict=True))
+@pytest.mark.parametrize(("decode", "name"), zip(DECODERS, NAMES, strict=True), ids=NAMES)
 def test_a_cut_word_is_an_error_that_names_the_file(decode, name):
     with pytest.raises(FormatError) as caught:
         decode(bytes(13))
@@ -71,7 +71,7 @@ def _golden(proc, name):
     return [(path.parent, path.read_bytes()) for path in paths]
 
 
-@pytest.mark.parametrize(("decode", "name"), zip(DECODERS[:3], NAMES[:3], strict=True))
+@pytest.mark.parametrize(("decode", "name"), zip(DECODERS[:3], NAMES[:3], strict=True), ids=NAMES[:3])
 def test_golden_words_are_those_of_struct(proc, decode, name):
     for _, data in _golden(proc, name):
         assert decode(data).tolist() == [word for (word,) in struct.iter_unpack("=Q", data)]

@@ -34,18 +34,18 @@ class Source(NamedTuple):
 
 
 SOURCES: Final = (
-    Source("kpageflags", "the use of every page frame", _ROOT),
-    Source("kpagecount", "how often each frame is mapped", _ROOT),
-    Source("kpagecgroup", "the cgroup that pays for each frame", _ROOT),
-    Source("maps", "the address spaces of processes", _PTRACE),
-    Source("pagemap", "the page tables of processes", _PTRACE),
-    Source("frame numbers", "which frame a page-table entry means", _ADMIN),
-    Source("zoneinfo", "zones, watermarks, per-CPU lists", None),
+    Source("kpageflags", "use of every frame", _ROOT),
+    Source("kpagecount", "map count of frames", _ROOT),
+    Source("kpagecgroup", "cgroup of each frame", _ROOT),
+    Source("maps", "address spaces", _PTRACE),
+    Source("pagemap", "page tables", _PTRACE),
+    Source("frame numbers", "frame of each entry", _ADMIN),
+    Source("zoneinfo", "zones and watermarks", None),
     Source("buddyinfo", "free blocks by order", None),
-    Source("pagetypeinfo", "free blocks by mobility", _ROOT),
-    Source("iomem", "where memory is, where holes are", _ADMIN),
-    Source("vmstat", "the kernel's counters", None),
-    Source("meminfo", "the kernel's totals", None),
+    Source("pagetypeinfo", "free blocks by type", _ROOT),
+    Source("iomem", "memory and holes", _ADMIN),
+    Source("vmstat", "kernel counters", None),
+    Source("meminfo", "kernel totals", None),
     Source("swaps", "swap areas", None),
 )
 """Every source in order of weight; names as in the manifest, but for the frame numbers inside pagemap."""
@@ -170,7 +170,13 @@ def hints(snapshot: Snapshot, rows: tuple[SourceRow, ...]) -> tuple[Hint, ...]:
     if lacking and privileges.get("initial_userns") is False:
         found.append(
             Hint(
-                "this is a user namespace of its own, where no capability uncovers frames: use the host's",
+                "in a user namespace of its own no capability uncovers frame numbers: run it outside",
+                "sudo vmprobe doctor",
+            )
+        )
+        found.append(
+            Hint(
+                "or in a container that shares the host's namespaces",
                 "docker run --userns=host --pid=host --privileged -v /proc:/host/proc:ro -v /sys:/host/sys:ro"
                 " IMAGE vmprobe doctor --procfs /host/proc --sysfs /host/sys",
             )

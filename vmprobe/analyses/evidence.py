@@ -122,8 +122,9 @@ def why_missing(snapshot: Snapshot, table: str, file: str) -> str:
     if table == "frames" and not snapshot.manifest.get("options", {}).get("frames", True):
         return "not in this snapshot: it was taken without frames"
     for entry in snapshot.manifest.get("unread", ()):
-        lost = entry.get("lost") or ""
-        if entry["what"] == file or lost == table or lost.startswith(f"{table}."):
+        # What is lost is a table or a column of one, or several of them: "vmas, mappings".
+        lost = {name.partition(".")[0] for name in (entry.get("lost") or "").split(", ")}
+        if entry["what"] == file or table in lost:
             needs = f"; needs {entry['needs']}" if entry.get("needs") else ""
             return f"not in this snapshot: {entry['what']}: {entry['reason']}{needs}"
     return "not in this snapshot"

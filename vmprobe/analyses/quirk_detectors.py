@@ -154,8 +154,9 @@ def averaged_mapcounts(evidence: Evidence) -> Finding:
 def stale_walk_end(evidence: Evidence) -> Finding:
     """Ask the scanner's notes: calls whose walk end lay before the end of the last region."""
     for source in evidence.snapshot.manifest.get("sources", ()):
-        if source["name"] == "pagemap-scan" and "stale_walk_ends" in source:
-            return _seen(source["stale_walk_ends"], "calls with a stale walk end")
+        noted = source.get("stale_walk_ends")
+        if source["name"] == "pagemap-scan" and isinstance(noted, int):
+            return _seen(noted, "calls with a stale walk end")
     return Finding(UNKNOWN, "the snapshot does not tell")
 
 

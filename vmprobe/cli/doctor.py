@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@click.command()
+@click.command(short_help="Tell what can be read here and at what price.")
 @snapshot_argument
 @json_option
 @root_options

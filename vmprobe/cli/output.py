@@ -50,4 +50,8 @@ def write_text(report: Report) -> None:
     """Write a report for reading."""
     from vmprobe.render.text import print_report
 
-    print_report(report, console())
+    view = console()
+    # rich would end the program by itself when the reader goes away.
+    with view.capture() as captured:
+        print_report(report, view)
+    stdout().write(captured.get())

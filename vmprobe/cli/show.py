@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@click.command()
+@click.command(short_help="Show what a snapshot holds.")
 @snapshot_argument
 @click.option(
     "--largest",

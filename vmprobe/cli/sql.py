@@ -20,7 +20,7 @@ TEXT_ROWS: Final = 1000
 Rows = tuple[tuple[str, ...], tuple[str, ...], "Iterator[tuple[Any, ...]]"]
 
 
-@click.command()
+@click.command(short_help="Ask a snapshot in SQL.")
 @click.argument("arguments", nargs=-1, required=True, metavar="[SNAPSHOT] QUERY")
 @json_option
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV with a header line; null is an empty field.")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from vmprobe.collect.extents import Extents, VmaIndex, join, read_extents, recheck
+from vmprobe.errors import FormatError
 from vmprobe.formats import maps, smaps, stat
 from vmprobe.sources.pagemap import PagemapScanner, coalesced
 from vmprobe.sources.procfs import ProcessDir, read_fd
@@ -158,8 +159,8 @@ class Reader:
         try:
             with self._opened(space.task) as (_, _, pagemap_fd):
                 space.nr_changed, frames = recheck(pagemap_fd, space.extents, self.meter)
-        except OSError as error:
-            space.recheck_error = os.strerror(error.errno) if error.errno else "vanished"
+        except (OSError, FormatError) as error:
+            space.recheck_error = str(error)
             space.extents.unstable[:] = True
             space.nr_changed = space.extents.nr_entries
             return None

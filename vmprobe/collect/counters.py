@@ -14,8 +14,7 @@ from vmprobe.tables import Table, from_rows
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from vmprobe.collect.frames import zone_ranges
-from vmprobe.collect.unread import Unread
+    from vmprobe.collect.unread import Unread
     from vmprobe.sources.procfs import Tree
 
 ZONE_COLUMNS: Final = {

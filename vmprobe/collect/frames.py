@@ -7,6 +7,7 @@ anywhere in the run is seen to have done so. Memory: 8 + 4 + 2 + 1 bytes a frame
 from __future__ import annotations
 
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -35,6 +36,9 @@ SECTION_FRAMES: Final = 1 << 15
 BOOKKEEPING: Final = sum(1 << bit for bit in (0, 1, 2, 3, 4, 6, 8, 9, 25))
 """LOCKED ERROR REFERENCED UPTODATE DIRTY ACTIVE WRITEBACK RECLAIM IDLE: they flip without the frame changing
 hands, so a difference in them does not make it unstable."""
+
+LOST: Final = {"kpageflags": "frames.flags", "kpagecount": "frames.mapcount", "kpagecgroup": "frames.memcg"}
+"""The column that each file fills."""
 
 MAX_PFN: Final = 1 << 40
 """Where the search for the end of the files begins when zoneinfo does not tell."""
@@ -78,16 +82,10 @@ class Frames:
     def __init__(
         self, proc: Tree, ranges: list[tuple[int, int]] | None, unread: Unread, *, wanted: bool = True
     ) -> None:
+        self._unread = unread
         self.files: dict[str, FrameFile] = {}
-        for name, lost in (
-            (
-                ("kpageflags", "frames.flags"),
-                ("kpagecount", "frames.mapcount"),
-                ("kpagecgroup", "frames.memcg"),
-            )
-            if wanted
-            else ()
-        ):
+        self.broken: set[str] = set()
+        for name, lost in LOST.items() if wanted else ():
             try:
                 self.files[name] = FrameFile(proc, name)
             except OSError as error:
@@ -127,9 +125,17 @@ class Frames:
                 row += nr
 
     def _works(self, name: str, read: Callable[[int, int, int], None]) -> list[Callable[[], None]]:
-        if name not in self.files:
-            return []
-        return [lambda c=chunk: read(*c) for chunk in self._chunks()]  # type: ignore[misc]
+        def work(chunk: tuple[int, int, int]) -> None:
+            if name in self.broken:
+                return
+            try:
+                read(*chunk)
+            except OSError as error:
+                # One bad read makes the whole column worthless: half a column would look like free memory.
+                self.broken.add(name)
+                self._unread.failed(name, error, needs=None, lost=LOST[name])
+
+        return [partial(work, chunk) for chunk in self._chunks()] if name in self.files else []
 
     def first_pass(self) -> list[Callable[[], None]]:
         """Return the work that reads flags for the first time."""
@@ -195,17 +201,18 @@ class Frames:
 
     def table(self) -> Table | None:
         """Return the table, or None when no file could be opened."""
-        if not self.files:
+        readable = self.files.keys() - self.broken
+        if not readable:
             return None
         wide = np.uint64 if self.ranges and self.ranges[-1][1] > 1 << 32 else np.uint32
         pfn = np.concatenate(
             [np.arange(start, end, dtype=wide) for start, end in self.ranges] or [np.empty(0, wide)]
         )
         columns: dict[str, Any] = {"pfn": pfn, "unstable": self.unstable}
-        if "kpageflags" in self.files:
+        if "kpageflags" in readable:
             columns["flags"] = self.flags
-        if "kpagecount" in self.files:
+        if "kpagecount" in readable:
             columns["mapcount"] = self.mapcount
-        if "kpagecgroup" in self.files:
+        if "kpagecgroup" in readable:
             columns["memcg"] = Coded(self.memcg, tuple(self.memcg_codes) or (0,))
         return Table(TABLES["frames"], columns, self.nr_frames)

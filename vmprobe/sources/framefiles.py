@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Self
 
+from vmprobe.errors import FormatError
 from vmprobe.sources.meter import now
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class FrameFile:
 
     def __init__(self, proc: Tree, name: str) -> None:
         self.name = name
+        self._path = proc.path(name)
         self._meter = proc.meter
         self._fd = proc.open(name)
 
@@ -48,6 +50,8 @@ class FrameFile:
         ------
         OSError
             What the kernel answered.
+        FormatError
+            The file ends in the middle of a word, which only a damaged copy does.
         """
         view = out.data.cast("B")
         filled = 0
@@ -60,6 +64,8 @@ class FrameFile:
                 break
             filled += got
         self._meter.add(source or self.name, now() - begin, filled, nr_reads)
+        if filled % 8:
+            raise FormatError(self._path, None, f"{filled} bytes", "ends in the middle of a word")
         return filled // 8
 
     def end_pfn(self, at_most: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import platform
+import zlib
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -57,7 +58,7 @@ def kernel_config(proc: Tree) -> dict[str, bool] | None:
     """Return which of `CONFIG_OPTIONS` the kernel was built with, None when it does not say."""
     try:
         text = gzip.decompress(proc.read("config.gz", "host")).decode(errors="replace")
-    except (OSError, EOFError):
+    except (OSError, EOFError, zlib.error):
         return None
     lines = set(text.splitlines())
     return {name: f"CONFIG_{name}=y" in lines for name in CONFIG_OPTIONS}

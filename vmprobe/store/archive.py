@@ -9,7 +9,7 @@ import tarfile
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Final, cast
 
 from vmprobe.errors import SnapshotError
 from vmprobe.schema import MANIFEST
@@ -97,7 +97,7 @@ def _unpack(path: Path, folder: Path, max_bytes: int) -> None:
         raw.seek(0)
         if compressed:
             with zstd.ZstdFile(raw, "rb") as plain:
-                _unpack_tar(_Bounded(plain, path, max_bytes), path, folder)
+                _unpack_tar(_Bounded(cast("IO[bytes]", plain), path, max_bytes), path, folder)
         else:
             _unpack_tar(_Bounded(raw, path, max_bytes), path, folder)
 
@@ -105,7 +105,7 @@ def _unpack(path: Path, folder: Path, max_bytes: int) -> None:
 def _unpack_tar(bounded: _Bounded, path: Path, folder: Path) -> None:
     """Write the files of the one snapshot in a tar under `folder`."""
     tops: set[str] = set()
-    with tarfile.open(fileobj=bounded, mode="r:", errors="backslashreplace") as archive:
+    with tarfile.open(fileobj=cast("IO[bytes]", bounded), mode="r:", errors="backslashreplace") as archive:
         for member, top, name in _members(archive, path):
             tops.add(top)
             if len(tops) > 1:

@@ -1,4 +1,4 @@
-"""Tables in memory as DuckDB sees them: narrow arrays to scan, and SQL that makes the schema's columns of them.
+"""Tables in memory as DuckDB sees them: narrow arrays to scan, and SQL that makes the columns of them.
 
 What is wide or null exists in SQL only: a `Coded` column is scanned as its codes and looked up in a list, a
 frame number may come in 32 bits, nulls come as the array of valid rows. No column is ever copied in numpy.

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import Final
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
 
 import duckdb
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 MIB: Final = 1 << 20
 GIB: Final = 1 << 30
@@ -39,6 +43,17 @@ def open_database(*, threads: int, memory_bytes: int = DEFAULT_MEMORY_BYTES) -> 
             "pandas_analyze_sample": 0,
         },
     )
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let Ctrl-C be a `KeyboardInterrupt` again, of which DuckDB makes a `RuntimeError`."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "Query interrupted" in str(error):
+            raise KeyboardInterrupt from error
+        raise
 
 
 def first_line(error: BaseException) -> str:

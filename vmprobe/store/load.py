@@ -16,7 +16,7 @@ import duckdb
 from vmprobe.errors import SnapshotError
 from vmprobe.schema import FORMAT_MINOR, MANIFEST, TABLES
 from vmprobe.store.archive import unpack
-from vmprobe.store.database import GIB, first_line, open_database, physical_bytes
+from vmprobe.store.database import GIB, first_line, interruptible, open_database, physical_bytes
 from vmprobe.store.footers import StoredTable, TableError, columns_of, match_schema, nr_rows_of
 from vmprobe.store.manifest import MAX_MANIFEST_BYTES, ManifestError, TooNewError, parse
 from vmprobe.store.parquet import read_table
@@ -68,7 +68,8 @@ class FolderTables:
         """
         stored = self.stored[name]
         try:
-            table = read_table(self.database, stored, columns, self.max_bytes)
+            with interruptible():
+                table = read_table(self.database, stored, columns, self.max_bytes)
         except (TableError, duckdb.Error) as error:
             self._check_same(stored)
             raise SnapshotError(self.path, first_line(error), hint=_DAMAGED) from error

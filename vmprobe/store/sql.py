@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import weakref
-from typing import TYPE_CHECKING, Any, Final
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import duckdb
 
@@ -14,11 +15,14 @@ from vmprobe.store.database import GIB, first_line, identifier, literal, open_da
 from vmprobe.store.load import FolderTables
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from vmprobe.tables import Snapshot
 
+T = TypeVar("T")
+
 _FETCH_ROWS: Final = 4096
+_INTERRUPT_SECONDS: Final = 0.05
 
 _SNAPSHOTS: Final[weakref.WeakKeyDictionary[duckdb.DuckDBPyConnection, Snapshot]] = (
     weakref.WeakKeyDictionary()
@@ -117,8 +121,7 @@ def query(
                 "the query must be one statement that only reads",
                 hint="SELECT ..., FROM ..., DESCRIBE table, SUMMARIZE table or SHOW TABLES",
             )
-        result = connection.execute(statements[0])
-        description = result.description or []
+        description = _run(connection, lambda: connection.execute(statements[0]).description) or []
     except duckdb.Error as error:
         raise _explained(connection, error) from error
     names = tuple(d[0] for d in description)
@@ -126,10 +129,23 @@ def query(
     return names, types, _rows(connection)
 
 
+def _run(connection: duckdb.DuckDBPyConnection, step: Callable[[], T]) -> T:
+    """Run a step of a query so that Ctrl-C stops it: DuckDB itself does not listen while it computes."""
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(step)
+        try:
+            return future.result()
+        except KeyboardInterrupt:
+            while not future.done():  # an interrupt that comes before the step has begun is lost
+                connection.interrupt()
+                wait([future], _INTERRUPT_SECONDS)
+            raise
+
+
 def _rows(connection: duckdb.DuckDBPyConnection) -> Iterator[tuple[Any, ...]]:
     while True:
         try:
-            rows = connection.fetchmany(_FETCH_ROWS)
+            rows = _run(connection, lambda: connection.fetchmany(_FETCH_ROWS))
         except duckdb.Error as error:
             raise _explained(connection, error) from error
         if not rows:

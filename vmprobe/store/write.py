@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -14,7 +15,7 @@ import duckdb
 
 from vmprobe.errors import OutputError
 from vmprobe.schema import FORMAT_MAJOR, FORMAT_MINOR, FORMAT_NAME, MANIFEST
-from vmprobe.store.database import first_line, open_database
+from vmprobe.store.database import first_line, interruptible, open_database
 from vmprobe.store.manifest import MAX_MANIFEST_BYTES, check_format, parse
 from vmprobe.store.parquet import write_table
 from vmprobe.store.plain_path import plain_path
@@ -92,7 +93,7 @@ def write(snapshot: Snapshot, path: str | os.PathLike[str], *, force: bool = Fal
     """
     target = Path(path)
     check_target(target, force=force)
-    with _output_errors(target), staging_folder(target) as folder:
+    with _output_errors(target), interruptible(), staging_folder(target) as folder:
         manifest = dict(snapshot.manifest)
         manifest["format"] = {"name": FORMAT_NAME, "version": [FORMAT_MAJOR, FORMAT_MINOR]}
         manifest["tables"] = _write_tables(snapshot, folder)
@@ -171,13 +172,13 @@ def _output_errors(target: Path) -> Iterator[None]:
 
 
 def _system_reason(message: str) -> str | None:
-    """Find what the operating system said in DuckDB's sentence, which ends in it.
+    """Find what the operating system said, which DuckDB wraps in sentences and JSON.
 
     >>> _system_reason('IO Error: Could not write file "x": No space left on device')
     'No space left on device'
     """
-    known = {os.strerror(number) for number in range(1, 134)}
-    return next((text for text in known if text in message), None)
+    known = (os.strerror(number) for number in errno.errorcode)
+    return max((text for text in known if f": {text}" in message), key=len, default=None)
 
 
 def _hint(reason: str) -> str | None:

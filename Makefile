@@ -1,0 +1,43 @@
+# `make` lists what there is. Nothing here needs a package of the operating system beyond Python 3.11 and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+EXTRAS := fast,html,lab,dev
+.DEFAULT_GOAL := help
+.PHONY: help install snapshot test check format docs bench clean
+
+help:  ## list these targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | while IFS="$$(printf '\t')" read -r n t; do printf '  %-10s %s\n' "$$n" "$$t"; done
+
+$(VENV)/.installed: pyproject.toml tools/bootstrap.py
+	@$(PYTHON) tools/bootstrap.py $(VENV) $(EXTRAS)
+	@touch $@
+
+install: $(VENV)/.installed  ## make .venv with everything, when something changed
+
+snapshot: install  ## photograph this host and print what is in the snapshot
+	@name=vmprobe-$$(date -u +%Y%m%dT%H%M%SZ).vmsnap && $(BIN)/vmprobe snapshot -o $$name && $(BIN)/vmprobe show $$name
+
+test: install  ## every test; what needs root or a feature skips with its reason
+	@$(BIN)/pytest --doctest-modules
+
+check: install  ## format, lint, types, architecture, docs, quick tests; no root, under a minute
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/lint-imports --cache-dir .import_linter_cache > .import_linter_cache/report 2>&1 || { cat .import_linter_cache/report; false; }
+	@$(BIN)/python tools/gen_docs.py --check
+	@$(BIN)/pytest -q --doctest-modules -m "not live and not root and not slow"
+
+format: install  ## format, and mend what the linter can
+	@$(BIN)/ruff format --quiet .
+	@$(BIN)/ruff check --quiet --fix .
+
+docs: install  ## write the parts of the documentation that are made from the code
+	@$(BIN)/python tools/gen_docs.py
+
+bench: install  ## measure against reading the same bytes; prints ratios (as root for all of it)
+	@$(BIN)/python benchmarks/bench_snapshot.py
+
+clean:  ## remove what these targets made
+	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
