@@ -72,6 +72,7 @@ CLASS_INFO: Final = {
 """Name and meaning of each class."""
 
 _FRESH_FILE: Final = mask("MMAP", "UPTODATE")
+_HEAD: Final = mask("COMPOUND_HEAD")
 _TAIL: Final = mask("COMPOUND_TAIL")
 _INHERITED: Final = mask(
     "LOCKED", "REFERENCED", "UPTODATE", "DIRTY", "LRU", "ACTIVE", "WRITEBACK", "ANON", "SWAPCACHE",
@@ -158,11 +159,8 @@ def inherit_from_head(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
     'LRU|COMPOUND_TAIL|THP'
     """
     tails = (words & np.uint64(_TAIL)) != 0
-    # A tail belongs to the nearest frame before it that is no tail.
-    owner = np.maximum.accumulate(np.where(tails, 0, np.arange(words.size)))
-    inherited: NDArray[np.uint64] = words | np.where(
-        tails & ((words[owner] & np.uint64(mask("COMPOUND_HEAD"))) != 0),
-        words[owner] & np.uint64(_INHERITED),
-        np.uint64(0),
-    )
+    # A tail belongs to the nearest frame before it that is no tail; every other frame to itself.
+    owners = words[np.maximum.accumulate(np.where(tails, 0, np.arange(words.size)))]
+    heads = (owners & np.uint64(_HEAD)) != 0
+    inherited: NDArray[np.uint64] = words | np.where(heads, owners & np.uint64(_INHERITED), np.uint64(0))
     return inherited

@@ -62,6 +62,42 @@ class Coded:
 
 
 @dataclass(frozen=True)
+class Ranges:
+    """A column that counts up through half-open ranges: page frame numbers, at no memory a row.
+
+    >>> Ranges(((2, 4), (9, 11))).decode().tolist()
+    [2, 3, 9, 10]
+    """
+
+    ranges: tuple[tuple[int, int], ...]
+
+    def __len__(self) -> int:
+        return sum(end - start for start, end in self.ranges)
+
+    def __getitem__(self, rows: slice) -> Array:
+        """Return the values of some rows, as uint32 where they fit."""
+        first, last, _ = rows.indices(len(self))
+        wide = bool(self.ranges) and self.ranges[-1][1] > 1 << 32
+        values: Array = np.empty(max(0, last - first), np.uint64 if wide else np.uint32)
+        row = 0
+        for start, end in self.ranges:
+            low, high = max(first, row), min(last, row + end - start)
+            if low < high:
+                part = np.arange(start + low - row, start + high - row, dtype=values.dtype)
+                values[low - first : high - first] = part
+            row += end - start
+        return values
+
+    def decode(self) -> Array:
+        """Return the whole column as uint64."""
+        return self[:].astype(np.uint64)
+
+
+Values = Array | Coded | Ranges
+"""How a table holds a column."""
+
+
+@dataclass(frozen=True)
 class Table:
     """Columns of equal length.
 
@@ -70,7 +106,7 @@ class Table:
     schema
         What the columns mean.
     columns
-        Name to array or `Coded`. Columns that are missing here are null in every row.
+        Name to array, `Coded` or `Ranges`. Columns that are missing here are null in every row.
     valid
         Name to bool array for columns with some null rows; columns not named are valid in every row.
     nr_rows
@@ -78,7 +114,7 @@ class Table:
     """
 
     schema: TableSchema
-    columns: Mapping[str, Array | Coded]
+    columns: Mapping[str, Values]
     nr_rows: int
     valid: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
 
@@ -87,8 +123,9 @@ class Table:
             if len(values) != self.nr_rows:
                 msg = f"{self.schema.name}.{name} has {len(values)} rows, the table {self.nr_rows}"
                 raise ValueError(msg)
-            array = values.codes if isinstance(values, Coded) else values
-            array.flags.writeable = False
+            if not isinstance(values, Ranges):
+                array = values.codes if isinstance(values, Coded) else values
+                array.flags.writeable = False
 
     def __len__(self) -> int:
         return self.nr_rows
@@ -106,7 +143,7 @@ class Table:
             The column is null in every row.
         """
         values = self.columns[name]
-        return values.decode() if isinstance(values, Coded) else values
+        return values.decode() if isinstance(values, Coded | Ranges) else values
 
     def is_valid(self, name: str) -> NDArray[np.bool_]:
         """Return which rows of `name` hold a value."""
@@ -134,7 +171,7 @@ def from_rows(schema: TableSchema, names: Sequence[str], rows: Iterable[Sequence
     Columns of the schema that are not in `names` are null throughout.
     """
     listed = list(rows)
-    columns: dict[str, Array | Coded] = {}
+    columns: dict[str, Values] = {}
     valid: dict[str, NDArray[np.bool_]] = {}
     for i, name in enumerate(names):
         column = schema.column(name)

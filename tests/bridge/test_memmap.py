@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kernelmodel.pageflags import describe, mask
-from tests.synthetic import NR_FRAMES, RUNS, frames, snapshot
+from tests.synthetic import NR_FRAMES, RUNS, frames, rows, snapshot
 from vmprobe.bridge.memmap import flag_counts, frame_histogram, frame_runs
 from vmprobe.bridge.resources import frames_inside, ram_ranges
 from vmprobe.errors import SnapshotError
@@ -82,6 +82,22 @@ def test_ram_ranges_join_and_know_when_they_are_hidden() -> None:
     assert ranges is not None
     assert ranges.tolist() == [[0, 3584]]
     assert ram_ranges(snapshot(without=("resources",))) is None
+    names = "depth start last name"
+    zeros = rows("resources", names, (0, 0, 0, "System RAM"), (0, 0, 0, "System RAM"))
+    assert ram_ranges(snapshot(resources=zeros)) is None
+    several = rows(
+        "resources",
+        names,
+        (0, 0x9000, 0x9FFF, "System RAM"),
+        (0, 0x2000, 0x3FFF, "System RAM (kmem)"),
+        (0, 0x4800, 0x57FF, "System RAM"),
+        (1, 0x2000, 0x2FFF, "System RAM"),
+        (0, 0x8000, 0x8FFF, "Reserved"),
+        (0, 0x9000, 0x7000, "System RAM"),
+    )
+    ranges = ram_ranges(snapshot(resources=several))
+    assert ranges is not None
+    assert ranges.tolist() == [[2, 6], [9, 10]]
 
 
 @given(

@@ -9,13 +9,18 @@ from vmprobe.formats.cgroup import CgroupRow, memory_path, parse
 
 NAME = "cgroup"
 
-PATHS = st.text(st.characters(blacklist_characters="\0\n", blacklist_categories=["Cs"])).map(lambda s: "/" + s)
+PATHS = st.text(st.characters(blacklist_characters="\0\n", blacklist_categories=["Cs"])).map(
+    lambda s: "/" + s
+)
 CONTROLLERS = st.lists(st.sampled_from(["memory", "cpu", "cpuacct", "name=systemd"]), unique=True).map(tuple)
 
 
 @settings(deadline=None)
 @given(
-    st.lists(st.builds(CgroupRow, st.integers(0, 2**31 - 1), CONTROLLERS, PATHS), unique_by=lambda row: row.hierarchy)
+    st.lists(
+        st.builds(CgroupRow, st.integers(0, 2**31 - 1), CONTROLLERS, PATHS),
+        unique_by=lambda row: row.hierarchy,
+    )
 )
 def test_what_the_kernel_prints_comes_back(rows):
     """kernel/cgroup/cgroup.c: proc_cgroup_show: "%d:", controllers by commas, ":", path."""

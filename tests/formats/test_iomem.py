@@ -19,7 +19,9 @@ def trees(draw):
     for _ in range(draw(st.integers(0, 12))):
         depth = draw(st.integers(0, rows[-1].depth + 1 if rows else 0))
         start, last = sorted(draw(st.tuples(*[st.integers(0, 2**64 - 1)] * 2)))
-        name = draw(st.sampled_from(["System RAM", "PCI Bus 0000:00", "a : b", "<BAD>"]) | st.text("ab :", max_size=8))
+        name = draw(
+            st.sampled_from(["System RAM", "PCI Bus 0000:00", "a : b", "<BAD>"]) | st.text("ab :", max_size=8)
+        )
         rows.append(Resource(depth, start, last, name))
     return rows
 
@@ -53,13 +55,31 @@ def test_golden_memory_of_the_2_gib_guests(proc, shape, last):
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
-        (b"   00001000-00001fff : x", "expected `start-last : name`, indented by two blanks a level: '   00001000-00001fff : x'"),
-        (b"    00001000-00001fff : x", "expected at most one level more than the line above: '    00001000-00001fff : x'"),
-        (b"00002000-00001fff : x", "expected a range that ends at or behind its start: '00002000-00001fff : x'"),
-        (b"00001000-00001FFF : x", "expected `start-last : name`, indented by two blanks a level: '00001000-00001FFF : x'"),
-        (b"00001000-00001fff x", "expected `start-last : name`, indented by two blanks a level: '00001000-00001fff x'"),
+        (
+            b"   00001000-00001fff : x",
+            "expected `start-last : name`, indented by two blanks a level: '   00001000-00001fff : x'",
+        ),
+        (
+            b"    00001000-00001fff : x",
+            "expected at most one level more than the line above: '    00001000-00001fff : x'",
+        ),
+        (
+            b"00002000-00001fff : x",
+            "expected a range that ends at or behind its start: '00002000-00001fff : x'",
+        ),
+        (
+            b"00001000-00001FFF : x",
+            "expected `start-last : name`, indented by two blanks a level: '00001000-00001FFF : x'",
+        ),
+        (
+            b"00001000-00001fff x",
+            "expected `start-last : name`, indented by two blanks a level: '00001000-00001fff x'",
+        ),
         (b"", "expected `start-last : name`, indented by two blanks a level: ''"),
-        (b"0-10000000000000000 : x", "expected an address, found '10000000000000000': '0-10000000000000000 : x'"),
+        (
+            b"0-10000000000000000 : x",
+            "expected an address, found '10000000000000000': '0-10000000000000000 : x'",
+        ),
         (b"\xff-1 : x", "expected `start-last : name`, indented by two blanks a level: '\\\\xff-1 : x'"),
     ],
 )

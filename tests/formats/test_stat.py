@@ -11,9 +11,9 @@ from vmprobe.formats.stat import PF_KTHREAD, TaskStat, parse
 NAME = "stat"
 
 U32, U64 = st.integers(0, 2**32 - 1), st.integers(0, 2**64 - 1)
-COMMS = st.text(st.characters(blacklist_characters="\0", blacklist_categories=["Cs"]), max_size=15) | st.sampled_from(
-    ["a b", "(sd-pam)", "a) R 1", ")", "(", "x\ny", ") S 1 1 1\n"]
-)
+COMMS = st.text(
+    st.characters(blacklist_characters="\0", blacklist_categories=["Cs"]), max_size=15
+) | st.sampled_from(["a b", "(sd-pam)", "a) R 1", ")", "(", "x\ny", ") S 1 1 1\n"])
 
 
 def stats(nr_known):
@@ -24,7 +24,7 @@ def stats(nr_known):
 
 def printed(t, nr_known):
     """fs/proc/array.c: do_task_stat; the fields we do not take are told apart by their values."""
-    fields = {n: 0 for n in range(4, 45)}
+    fields = dict.fromkeys(range(4, 45), 0)
     fields |= {5: -1, 6: -1, 7: -1, 8: -1, 18: -51, 19: -20, 25: 2**64 - 1, 35: 1, 38: -1}
     fields |= {4: t.ppid, 9: t.flags, 20: t.nr_threads, 22: t.start_time, 23: t.vsize, 24: t.rss_pages}
     fields |= {26: t.start_code, 27: t.end_code, 28: t.start_stack}
@@ -72,11 +72,11 @@ def test_golden_agrees_with_status(golden):
     assert not task.kernel_thread
 
 
-@pytest.mark.parametrize(("shape", "vsize"), [("6.1-1node", 1092710400), ("6.12-1node", 1092448256)])
-def test_golden_values(proc, shape, vsize):
+@pytest.mark.parametrize("shape", ["6.1-1node", "6.12-1node"])
+def test_golden_values(proc, shape):
     task = parse((proc / shape / "task" / "stat").read_bytes())
     # start_code and end_code of Debian's /usr/bin/python3.11, which is linked to a fixed address.
-    assert (task.comm, task.start_code, task.end_code, task.vsize) == ("python3", 4321280, 7148169, vsize)
+    assert (task.comm, task.start_code, task.end_code, task.nr_threads) == ("python3", 4321280, 7148169, 1)
 
 
 GOOD = b"7 (cat) S 1 7 7 0 -1 4194560 0 0 0 0 0 0 0 0 20 0 3 0 88 4096 2 0" + b" 0" * 27 + b"\n"
@@ -100,9 +100,11 @@ FORM = "expected `pid (comm) state` and decimal numbers"
         (GOOD, b"", "expected at least one line, the file is empty"),
         (b"\n", b"", "expected a newline at the end, the file is cut off"),
         (b" 0\n", b"\n", "expected 44, 47 or at least 52 fields, found 51"),
-        (b" 0" * 25 + b"\n", b"\n", "expected 44, 47 or at least 52 fields, found 27"),
-        (b"S 1", b"S -1", "expected unsigned 64-bit numbers"),
-        (b"88 4096", b"88 -4096", "expected unsigned 64-bit numbers"),
+        (b" 0" * 6 + b"\n", b"\n", "expected 44, 47 or at least 52 fields, found 46"),
+        (b" 0" * 25 + b"\n", b"\n", FORM),
+        (b" 0" * 5 + b"\n", b" -5" + b" 0" * 7 + b"\n", "expected unsigned 64-bit numbers"),
+        (b"S 1", b"S -1", FORM),
+        (b"88 4096", b"88 -4096", FORM),
         (b"88 4096", b"88 18446744073709551616", "expected unsigned 64-bit numbers"),
         (b"4194560", b"4294967296", "expected 32-bit process ids, flags and threads"),
         (b"7 (cat)", b"9999999999 (cat)", "expected 32-bit process ids, flags and threads"),
@@ -125,7 +127,7 @@ def test_a_bad_line_is_an_error(old, new, reason):
     assert str(caught.value) == str(FormatError("/proc/7/stat", 1, shown, reason))
 
 
-@pytest.mark.parametrize("field", [*range(1, 2), 4, 9, 14, 17, 20, 22, 23, 24, 25, 26, 28, 45, 51])
+@pytest.mark.parametrize("field", [1, 4, 9, 14, 17, 20, 22, 23, 24, 25, 26, 28, 45, 51])
 def test_unsigned_fields_refuse_a_sign(field):
     words = GOOD.split()
     words[field - 1] = b"-5"

@@ -27,7 +27,9 @@ def printed(row):
     st.lists(
         st.builds(
             SwapRow,
-            st.text(st.characters(blacklist_characters="\0", blacklist_categories=["Cs"])).map(lambda s: "/" + s),
+            st.text(st.characters(blacklist_characters="\0", blacklist_categories=["Cs"])).map(
+                lambda s: "/" + s
+            ),
             st.sampled_from(["partition", "file"]),
             st.integers(0, 2**64 - 1),
             st.integers(0, 2**64 - 1),
@@ -83,7 +85,10 @@ SHAPE = "expected `path kind size used priority`"
             b"/s file\t18446744073709551616\t0\t-2",
             "expected a size in KiB, found '18446744073709551616': '/s file\\t18446744073709551616\\t0\\t-2'",
         ),
-        (b"/s file\t4\t0\t2147483648", "expected a priority, found '2147483648': '/s file\\t4\\t0\\t2147483648'"),
+        (
+            b"/s file\t4\t0\t2147483648",
+            "expected a priority, found '2147483648': '/s file\\t4\\t0\\t2147483648'",
+        ),
     ],
 )
 def test_a_bad_line_is_named(bad, message):

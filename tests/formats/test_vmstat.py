@@ -14,7 +14,9 @@ NAME = "vmstat"
 
 @settings(deadline=None)
 @given(
-    st.dictionaries(st.from_regex(r"[a-z][a-z0-9_]{0,30}", fullmatch=True), st.integers(-(2**63), 2**63 - 1), min_size=1)
+    st.dictionaries(
+        st.from_regex(r"[a-z][a-z0-9_]{0,30}", fullmatch=True), st.integers(-(2**63), 2**63 - 1), min_size=1
+    )
 )
 def test_what_the_kernel_prints_comes_back(counters):
     """mm/vmstat.c: vmstat_show: the name, a blank, an unsigned long."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 import sys
 
@@ -16,7 +17,11 @@ NAMES = ["kpageflags", "kpagecount", "kpagecgroup", "pagemap"]
 
 
 @pytest.mark.parametrize("decode", DECODERS, ids=NAMES)
-@pytest.mark.parametrize("wrap", [bytes, bytearray, memoryview, lambda data: np.frombuffer(data, np.uint8)], ids=["bytes", "bytearray", "memoryview", "numpy"])
+@pytest.mark.parametrize(
+    "wrap",
+    [bytes, bytearray, memoryview, lambda data: np.frombuffer(data, np.uint8)],
+    ids=["bytes", "bytearray", "memoryview", "numpy"],
+)
 def test_every_kind_of_buffer_gives_the_words(decode, wrap):
     words = [0, 1, 2**63, 2**64 - 1]
     assert decode(wrap(struct.pack("=4Q", *words))).tolist() == words
@@ -42,7 +47,7 @@ def test_no_bytes_are_no_words(decode, empty):
     assert decode(empty).shape == (0,)
 
 
-@pytest.mark.parametrize(("decode", "name"), zip(DECODERS, NAMES, strict=True), ids=NAMES)
+@pytest.mark.parametrize(("decode", "name"), list(zip(DECODERS, NAMES, strict=True)), ids=NAMES)
 def test_a_cut_word_is_an_error_that_names_the_file(decode, name):
     with pytest.raises(FormatError) as caught:
         decode(bytes(13))
@@ -71,7 +76,7 @@ def _golden(proc, name):
     return [(path.parent, path.read_bytes()) for path in paths]
 
 
-@pytest.mark.parametrize(("decode", "name"), zip(DECODERS[:3], NAMES[:3], strict=True), ids=NAMES[:3])
+@pytest.mark.parametrize(("decode", "name"), list(zip(DECODERS[:3], NAMES[:3], strict=True)), ids=NAMES[:3])
 def test_golden_words_are_those_of_struct(proc, decode, name):
     for _, data in _golden(proc, name):
         assert decode(data).tolist() == [word for (word,) in struct.iter_unpack("=Q", data)]
@@ -92,9 +97,7 @@ def test_golden_counts_are_small_and_uncounted_frames_are_not_mapped(proc):
 
 
 def test_golden_cgroups_are_inodes_of_the_listed_ones(proc):
-    import json
-
-    for folder, data in _golden(proc, "mixed/kpagecgroup"):
+    for folder, data in _golden(proc, "task/kpagecgroup_of_pagemap"):
         listed = {row["inode"] for row in json.loads((folder.parent / "cgroups.json").read_text())}
         found = set(kpagecgroup.decode(data).tolist())
         assert found <= listed | {0}

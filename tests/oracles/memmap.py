@@ -4,8 +4,8 @@ from __future__ import annotations
 
 BITS = {
     "UPTODATE": 3, "LRU": 5, "SLAB": 7, "BUDDY": 10, "MMAP": 11, "ANON": 12, "SWAPCACHE": 13,
-    "SWAPBACKED": 14, "HUGE": 17, "HWPOISON": 19, "NOPAGE": 20, "KSM": 21, "OFFLINE": 23, "ZERO_PAGE": 24, "PGTABLE": 26,
-    "RESERVED": 32,
+    "SWAPBACKED": 14, "HUGE": 17, "HWPOISON": 19, "NOPAGE": 20, "KSM": 21,
+    "OFFLINE": 23, "ZERO_PAGE": 24, "PGTABLE": 26, "RESERVED": 32,
 }  # fmt: skip
 """include/uapi/linux/kernel-page-flags.h, typed in by hand once more."""
 

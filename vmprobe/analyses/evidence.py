@@ -14,7 +14,7 @@ from vmprobe.bridge.resources import ram_ranges
 from vmprobe.tables import Coded
 
 if TYPE_CHECKING:
-    from vmprobe.tables import Array, Snapshot
+    from vmprobe.tables import Snapshot, Table
 
 
 class Evidence:
@@ -57,7 +57,7 @@ class Evidence:
         if not self.snapshot.has("mappings"):
             return None
         table = self.snapshot.table("mappings", ("kind", "swap_type", "nr_pages"))
-        kinds = coded(table.columns["kind"])
+        kinds = coded(table, "kind")
         types = np.full(len(table), -1, np.int64)
         if table.has("swap_type"):
             valid = table.is_valid("swap_type")
@@ -98,12 +98,13 @@ class Evidence:
         return None if config is None else config.get(option)
 
 
-def coded(values: Array | Coded) -> Coded:
-    """Return a column of few distinct strings as codes; of a `Coded`, itself."""
+def coded(table: Table, column: str) -> Coded:
+    """Return a column of few distinct strings as codes."""
+    values = table.columns[column]
     if isinstance(values, Coded):
         return values
     codes: dict[str, int] = {}
-    listed = [codes.setdefault(value, len(codes)) for value in values.tolist()]
+    listed = [codes.setdefault(value, len(codes)) for value in table.column(column).tolist()]
     return Coded(np.array(listed, np.int64), tuple(codes))
 
 

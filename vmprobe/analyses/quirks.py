@@ -104,10 +104,10 @@ QUIRKS: Final = (
     ),
     Quirk(
         "marker-as-swap",
-        "guard, userfaultfd and poison markers are reported as swap type 31",
-        "5.19 and later; guards since 6.13",
+        "guard, userfaultfd and poison markers are reported as swap",
+        "5.19 and later, as type 31 or just below; guards since 6.13",
         "",
-        "never counts type 31 as swapped memory",
+        "lists markers apart and never counts them as swapped memory",
         detect.marker_as_swap,
     ),
     Quirk(

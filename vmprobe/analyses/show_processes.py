@@ -109,7 +109,7 @@ def pages_by_mm(snapshot: Snapshot, kind: str) -> dict[int, int] | None:
     if not snapshot.has("mappings"):
         return None
     table = snapshot.table("mappings", ("mm", "kind", "nr_pages"))
-    kinds = coded(table.columns["kind"])
+    kinds = coded(table, "kind")
     if kind not in kinds.values:
         return {}
     chosen = kinds.codes == kinds.values.index(kind)

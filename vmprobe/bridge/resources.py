@@ -27,7 +27,7 @@ def ram_ranges(snapshot: Snapshot) -> NDArray[np.int64] | None:
     rows = [
         (start // page_size, last // page_size + 1)
         for start, last, name in snapshot.table("resources").rows("start", "last", "name")
-        if name.startswith(SYSTEM_RAM) and last > 0
+        if name.startswith(SYSTEM_RAM) and start <= last > 0
     ]
     if not rows:
         return None

@@ -16,7 +16,7 @@ from vmprobe.collect.unread import ROOT
 from vmprobe.formats import kpagecount
 from vmprobe.schema import TABLES
 from vmprobe.sources.framefiles import FrameFile
-from vmprobe.tables import Coded, Table
+from vmprobe.tables import Coded, Ranges, Table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -204,11 +204,7 @@ class Frames:
         readable = self.files.keys() - self.broken
         if not readable:
             return None
-        wide = np.uint64 if self.ranges and self.ranges[-1][1] > 1 << 32 else np.uint32
-        pfn = np.concatenate(
-            [np.arange(start, end, dtype=wide) for start, end in self.ranges] or [np.empty(0, wide)]
-        )
-        columns: dict[str, Any] = {"pfn": pfn, "unstable": self.unstable}
+        columns: dict[str, Any] = {"pfn": Ranges(tuple(self.ranges)), "unstable": self.unstable}
         if "kpageflags" in readable:
             columns["flags"] = self.flags
         if "kpagecount" in readable:

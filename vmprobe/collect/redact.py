@@ -17,7 +17,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from vmprobe.tables import Array, Coded, Table
+    from vmprobe.tables import Table, Values
 
 DELETED: Final = " (deleted)"
 
@@ -72,7 +72,7 @@ class Redactor:
         return {name: self._table(table, plan.get(name, {})) for name, table in tables.items()}
 
     def _table(self, table: Table, plan: dict[str, Callable[[str], str]]) -> Table:
-        columns: dict[str, Array | Coded] = dict(table.columns)
+        columns: dict[str, Values] = dict(table.columns)
         for name, hashed in plan.items():
             if name in columns:
                 new = np.empty(len(table), object)

@@ -9,14 +9,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from vmprobe.formats.lines import U64_LAST, Line, decode, split
+from vmprobe.formats.lines import U64_LAST, Line, decode, lines
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from vmprobe.errors import FormatError
-
-# ^ and $ under MULTILINE break at "\n" alone, so a match is a whole line of `split`.
+# Under MULTILINE, ^ and $ stand at "\n" alone, so a match is a whole line of the file.
 _LINE: Final = re.compile(
     r"^([0-9a-f]{8,16})-([0-9a-f]{8,16}) ([r-][w-][x-][sp]) ([0-9a-f]{8,16}) "
     r"([0-9a-f]{2,3}:[0-9a-f]{2,5}) ([0-9]{1,20}) +(.*)$",
@@ -70,7 +68,7 @@ def parse(data: bytes, *, file: str = "maps") -> list[MapsRow]:
     """
     text = decode(data)
     rows: list[MapsRow] = []
-    new = tuple.__new__  # skips MapsRow's argument handling: a fifth of the time of a line
+    new = tuple.__new__  # skips MapsRow's argument handling: an eighth of the time of a line
     for match in _LINE.finditer(text):
         first, behind, perms, offset, dev, ino, name = match.groups()
         start, end, inode = int(first, 16), int(behind, 16), int(ino)
@@ -78,19 +76,8 @@ def parse(data: bytes, *, file: str = "maps") -> list[MapsRow]:
             break
         rows.append(new(MapsRow, (start, end, perms, int(offset, 16), dev, inode, name)))
     if len(rows) != text.count("\n") or (text and not text.endswith("\n")):
-        raise _first_error(data, file)
+        return [vma(line) for line in lines(data, file)]  # line by line, to name the one that is none
     return rows
-
-
-def _first_error(data: bytes, file: str) -> FormatError:
-    """Return the error of the first line that is no VMA."""
-    for number, text in enumerate(split(data, file), 1):
-        line = Line(file, number, text)
-        row = header(line)
-        if row.start >= row.end:
-            return line.error("expected a range that ends behind its start")
-    msg = f"{file} was refused but holds no bad line"
-    raise AssertionError(msg)
 
 
 def header(line: Line) -> MapsRow:
@@ -108,6 +95,20 @@ def header(line: Line) -> MapsRow:
     return MapsRow(
         int(start, 16), int(end, 16), perms, int(offset, 16), dev, line.unsigned(inode, "an inode"), name
     )
+
+
+def vma(line: Line) -> MapsRow:
+    """Return the VMA in `line`: `header` with a range that holds something.
+
+    Raises
+    ------
+    FormatError
+        It is none.
+    """
+    row = header(line)
+    if row.start >= row.end:
+        raise line.error("expected a range that ends behind its start")
+    return row
 
 
 def torn(rows: Sequence[MapsRow]) -> bool:

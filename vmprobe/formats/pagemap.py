@@ -54,8 +54,8 @@ FLAGS_SHIFT: Final = np.uint64(55)
 SWAP_TYPE_MASK: Final = np.uint64(31)
 SWAP_OFFSET_SHIFT: Final = np.uint64(5)
 
-FRAME_TYPE_FIRST: Final = np.uint64(23)
-"""First swap type that some kernel uses for hardware poison, migration or device memory."""
+FRAME_TYPE_FIRST: Final = np.uint64(22)
+"""First swap type that some kernel uses for hardware poison (22 on 6.1), migration or device memory."""
 
 MARKER_TYPE: Final = np.uint64(31)
 """Swap type of a marker, which stands for no page at all."""
@@ -63,6 +63,11 @@ MARKER_TYPE: Final = np.uint64(31)
 MARKER_UFFD_WP: Final = np.uint64(1)
 MARKER_POISONED: Final = np.uint64(2)
 MARKER_GUARD: Final = np.uint64(4)
+MARKER_LAST: Final = np.uint64(7)
+"""A larger offset under the marker's type is the frame number of 5.19's SWP_SWAPIN_ERROR."""
+
+OLD_UFFD_WP: Final = np.uint64(30 | 1 << 5)
+"""Field of a uffd-wp marker from 5.19 to 6.1, where type 31 was SWP_SWAPIN_ERROR (gone with 15520a3f0469)."""
 
 KINDS: Final = ("present", "swap", "frame-entry", "guard", "uffd-wp", "poisoned", "marker")
 """What a word is, by the code that `kinds` gives it: the values of the column ``mappings.kind``."""
@@ -123,29 +128,43 @@ def populated(words: NDArray[np.uint64]) -> NDArray[np.bool_]:
 def kinds(words: NDArray[np.uint64]) -> NDArray[np.uint8]:
     """Return a code into `KINDS` per word, `NOT_POPULATED` where it maps nothing.
 
-    Types 23 to 30 are frame-entries: the offset is a page frame number and the page is in memory. Some
-    kernels without such entries give 23 to 27 to real swap areas, but only with more than 23 of them in use.
+    Types 22 to 30 are frame-entries: the offset is a page frame number and the page is in memory. A kernel
+    with fewer such entries could give 22 to 27 to real swap areas, but only with more than 22 of them in use.
+    From 5.19 to 6.1 the types stood otherwise: 30 was the marker, told apart from a frame-entry by its one
+    value and bit 57 (frame 1 is never a user's), and 31 a page that could not be read back from swap.
 
     >>> [KINDS[k] for k in kinds(np.array([1 << 63, 1 << 62 | 31 | 4 << 5], np.uint64))]
     ['present', 'guard']
     """
     field = words & PFN_MASK
     swap_type = words & SWAP_TYPE_MASK
-    marker = (field >> SWAP_OFFSET_SHIFT) & np.uint64(7)
+    marker = field >> SWAP_OFFSET_SHIFT
     hidden = field == 0
+    uffd_wp = (words & UFFD_WP) != 0
     is_marker = swap_type == MARKER_TYPE
     codes = np.select(
         [
             (words & PRESENT) != 0,
             ~populated(words),
-            ((words & GUARD) != 0) | (is_marker & ((marker & MARKER_GUARD) != 0)),
-            is_marker & ((marker & MARKER_POISONED) != 0),
-            is_marker & ((marker & MARKER_UFFD_WP) != 0),
+            (words & SWAP) == 0,
+            ((words & GUARD) != 0) | (is_marker & ((marker & MARKER_GUARD) != 0) & (marker <= MARKER_LAST)),
+            is_marker & (((marker & MARKER_POISONED) != 0) | (marker > MARKER_LAST)),
+            (is_marker & ((marker & MARKER_UFFD_WP) != 0)) | (uffd_wp & (field == OLD_UFFD_WP)),
             is_marker,
             (swap_type >= FRAME_TYPE_FIRST) | (hidden & ((words & FILE) != 0)),
-            hidden & ((words & UFFD_WP) != 0),
+            hidden & uffd_wp,
         ],
-        [_PRESENT, np.uint8(NOT_POPULATED), _GUARD, _POISONED, _UFFD_WP, _MARKER, _FRAME_ENTRY, _UFFD_WP],
+        [
+            _PRESENT,
+            np.uint8(NOT_POPULATED),
+            _UFFD_WP,
+            _GUARD,
+            _POISONED,
+            _UFFD_WP,
+            _MARKER,
+            _FRAME_ENTRY,
+            _UFFD_WP,
+        ],
         _SWAP,
     )
     return codes.astype(np.uint8, copy=False)

@@ -6,10 +6,13 @@ Kernel source: ``fs/proc/task_mmu.c: show_smap, __show_smap, show_smap_vma_flags
 from __future__ import annotations
 
 import re
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from vmprobe.formats.lines import U64_LAST, Line, split
-from vmprobe.formats.maps import MapsRow, header
+from vmprobe.formats.maps import MapsRow, vma
+
+if TYPE_CHECKING:
+    from vmprobe.errors import FormatError
 
 _FIELD: Final = re.compile(r"([A-Z][A-Za-z0-9_]*): +([0-9]{1,20})(?: kB)?")
 _VM_FLAGS: Final = "VmFlags:"
@@ -58,12 +61,8 @@ def parse(data: bytes, *, file: str = "smaps") -> list[SmapsRow]:
     for number, text in enumerate(split(data, file), 1):
         # Fields begin with a capital, addresses with a lower-case hexadecimal digit.
         if not "A" <= text[:1] <= "Z":
-            line = Line(file, number, text)
-            vma = header(line)
-            if vma.start >= vma.end:
-                raise line.error("expected a range that ends behind its start")
             fields = {}
-            rows.append(SmapsRow(vma, fields, None))
+            rows.append(SmapsRow(vma(Line(file, number, text)), fields, None))
         elif not rows:
             raise Line(file, number, text).error("expected a VMA before its fields")
         elif text.startswith(_VM_FLAGS):
@@ -87,6 +86,6 @@ def _with_flags(row: SmapsRow, line: Line) -> SmapsRow:
     return row._replace(vm_flags=codes)
 
 
-def _bad_field(line: Line, fields: dict[str, int]) -> Exception:
+def _bad_field(line: Line, fields: dict[str, int]) -> FormatError:
     name = line.text.partition(":")[0]
     return line.error("expected each field once" if name in fields else "expected `Name: number [kB]`")

@@ -6,6 +6,7 @@ Kernel source: ``fs/proc/array.c: do_task_stat``, whose 52 fields are counted fr
 from __future__ import annotations
 
 import re
+from operator import itemgetter
 from typing import Final, NamedTuple
 
 from vmprobe.errors import FormatError
@@ -14,8 +15,22 @@ from vmprobe.formats.lines import U32_LAST, U64_LAST, decode, empty
 PF_KTHREAD: Final = 0x00200000
 """Bit of `TaskStat.flags`: ``include/linux/sched.h``."""
 
-# pid, comm, state, then the rest; DOTALL and greed, since a comm may hold newlines and ") R 1".
-_LINE: Final = re.compile(rb"([0-9]{1,10}) \((.*)\) ([A-Za-z])((?: -?[0-9]{1,20})+)\n", re.DOTALL)
+# DOTALL and greed, since a comm may hold newlines and ") R 1". Signs stand where the kernel has them.
+_LINE: Final = re.compile(
+    rb"([0-9]{1,10}) \((.*)\) ([A-Za-z])"
+    rb"((?: [0-9]{1,20})"  # 4 ppid
+    rb"(?: -?[0-9]{1,20}){4}"  # 5 pgrp, session, tty_nr, tpgid
+    rb"(?: [0-9]{1,20}){9}"  # 9 flags ... cstime
+    rb"(?: -?[0-9]{1,20}){2}"  # 18 priority, nice
+    rb"(?: [0-9]{1,20}){18}"  # 20 num_threads ... cnswap
+    rb"(?: -?[0-9]{1,20})"  # 38 exit_signal
+    rb"(?: [0-9]{1,20}){6}"  # 39 processor ... cguest_time
+    rb"(?: -?[0-9]{1,20})*)\n",  # 45 start_data ... env_end, exit_code and what comes later
+    re.DOTALL,
+)
+
+# Indices into the fields behind the state: TaskStat's, from ppid to start_stack.
+_taken: Final = itemgetter(0, 5, 16, 18, 19, 20, 22, 23, 24)
 
 # Fields behind the state that older kernels print: up to cguest_time (44), start_brk (47, since 3.3).
 _OLD_COUNTS: Final = (41, 44)
@@ -95,24 +110,17 @@ def parse(data: bytes, *, file: str = "stat") -> TaskStat:
     if match is None:
         raise _malformed(data, file)
     pid, comm, state, tail = match.groups()
-    fields = list(map(int, tail.split()))
-    nr_fields = len(fields)
-    if nr_fields < _FULL_COUNT:
-        if nr_fields not in _OLD_COUNTS:
-            raise _error(data, file, f"expected 44, 47 or at least 52 fields, found {nr_fields + 3}")
-        named: list[int | None] = [*fields[41:], *(None,) * (_FULL_COUNT - 1 - nr_fields)]
-    else:
-        named = [*fields[41:48]]
-    stat = TaskStat(
-        int(pid), decode(comm), state.decode(), fields[0], fields[5], fields[16], fields[18], fields[19],
-        fields[20], fields[22], fields[23], fields[24], *named,
-    )  # fmt: skip
-    # Signed are the process group, session and terminal before the flags, then priority and nice.
-    if min(fields[:1] + fields[5:14] + fields[16:28] + fields[41:48]) < 0 or max(fields) > U64_LAST:
+    words = tail.split()
+    printed = list(map(int, words[41:48]))
+    taken = [int(pid), *map(int, _taken(words)), *printed]
+    if min(taken) < 0 or max(taken) > U64_LAST:
         raise _error(data, file, "expected unsigned 64-bit numbers")
-    if max(stat.pid, stat.ppid, stat.flags, stat.nr_threads) > U32_LAST:
+    if max(taken[:4]) > U32_LAST:
         raise _error(data, file, "expected 32-bit process ids, flags and threads")
-    return stat
+    if len(words) < _FULL_COUNT and len(words) not in _OLD_COUNTS:
+        raise _error(data, file, f"expected 44, 47 or at least 52 fields, found {len(words) + 3}")
+    later = (*printed, *(None,) * (7 - len(printed)))
+    return TaskStat(taken[0], decode(comm), state.decode(), *taken[1:10], *later)
 
 
 def _malformed(data: bytes, file: str) -> FormatError:

@@ -8,10 +8,12 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
-from vmprobe.formats.lines import U32_LAST, Line, decode, empty, ends_early, lines
+from vmprobe.formats.lines import U32_LAST, Line, decode, empty, ends_early, split
 
 _ESCAPE: Final = re.compile(rb"\\([n\\])")
 _STATE: Final = re.compile(r"([A-Za-z]) \(.+\)")
+_REQUIRED: Final = ("Name", "State", "Tgid", "Pid", "PPid", "Uid", "Threads")
+_TAKEN: Final = frozenset({*_REQUIRED, "Kthread"})
 
 
 class TaskStatus(NamedTuple):
@@ -64,34 +66,36 @@ def parse(data: bytes, *, file: str = "status") -> TaskStatus:
     >>> status.name, status.uid, status.nr_threads, status.kernel_thread
     ('a\nb', 1000, 3, None)
     """
-    found: dict[str, Line] = {}
-    last = None
-    for last in lines(data, file):
-        key, colon, _ = last.text.partition(":")
-        if not colon or not key.strip():
-            raise last.error("expected `Name: value`")
-        if key in found:
-            raise last.error("expected each field once")
-        found[key] = last
-    if last is None:
+    rows = split(data, file)
+    if not rows:
         raise empty(file)
-    for key in ("Name", "State", "Tgid", "Pid", "PPid", "Uid", "Threads"):
-        if key not in found:
-            raise ends_early(last, f"a line `{key}:`")
-    fields = {key: line.text[len(key) + 1 :].removeprefix("\t") for key, line in found.items()}
+    fields: dict[str, str] = {}
+    for number, text in enumerate(rows, 1):
+        key, colon, value = text.partition(":")
+        if not colon or not key:
+            raise Line(file, number, text).error("expected `Name: value`")
+        if key in fields:
+            raise Line(file, number, text).error("expected each field once")
+        fields[key] = value.removeprefix("\t")
+    places = {
+        key: Line(file, number, rows[number - 1]) for number, key in enumerate(fields, 1) if key in _TAKEN
+    }
+    for key in _REQUIRED:
+        if key not in places:
+            raise ends_early(Line(file, len(rows), rows[-1]), f"a line `{key}:`")
 
-    def number(key: str, word: str) -> int:
-        return found[key].unsigned(word, f"a number for {key}", U32_LAST)
+    def number_of(key: str, word: str) -> int:
+        return places[key].unsigned(word, f"a number for {key}", U32_LAST)
 
     return TaskStatus(
         name=_name(data),
-        state=_state(found["State"], fields["State"]),
-        tgid=number("Tgid", fields["Tgid"]),
-        pid=number("Pid", fields["Pid"]),
-        ppid=number("PPid", fields["PPid"]),
-        uid=number("Uid", _uids(found["Uid"], fields["Uid"])[0]),
-        nr_threads=number("Threads", fields["Threads"]),
-        kernel_thread=_flag(found["Kthread"], fields["Kthread"]) if "Kthread" in found else None,
+        state=_state(places["State"], fields["State"]),
+        tgid=number_of("Tgid", fields["Tgid"]),
+        pid=number_of("Pid", fields["Pid"]),
+        ppid=number_of("PPid", fields["PPid"]),
+        uid=number_of("Uid", _uids(places["Uid"], fields["Uid"])[0]),
+        nr_threads=number_of("Threads", fields["Threads"]),
+        kernel_thread=_flag(places["Kthread"], fields["Kthread"]) if "Kthread" in places else None,
         fields=fields,
     )
 

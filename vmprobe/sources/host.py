@@ -34,16 +34,21 @@ def describe(proc: Tree) -> dict[str, Any]:
     """Return the manifest's ``host`` entry; what cannot be read is None."""
     uname = platform.uname()
     try:
+        # Of the tree that is read, which may be a recorded one: "Linux version RELEASE ...".
+        release = proc.read("version", "host").decode("utf-8", "backslashreplace").split()[2]
+    except (OSError, IndexError):
+        release = uname.release
+    try:
         boot_id = proc.read("sys/kernel/random/boot_id", "host").decode().strip()
     except OSError:
         boot_id = None
     try:
-        rows = meminfo.parse(proc.read("meminfo", "host"))
+        rows = meminfo.parse(proc.read("meminfo", "host"), file=proc.path("meminfo"))
         total = next((r.value * 1024 for r in rows if r.name == "MemTotal"), None)
     except OSError:
         total = None
     return {
-        "release": uname.release,
+        "release": release,
         "machine": uname.machine,
         "page_size": os.sysconf("SC_PAGE_SIZE"),
         "boot_id": boot_id,
@@ -71,7 +76,7 @@ def privileges(proc: Tree) -> dict[str, Any]:
     CAP_SYS_ADMIN uncovers frame numbers (`fs/proc/task_mmu.c`: `file_ns_capable(&init_user_ns)`).
     """
     try:
-        fields = status.parse(proc.read("self/status", "host")).fields
+        fields = _own_status(proc)
         effective = int(fields.get("CapEff", "0"), 16)
         held = [name for bit, name in CAPABILITIES.items() if effective >> bit & 1]
     except OSError:
@@ -84,13 +89,17 @@ def privileges(proc: Tree) -> dict[str, Any]:
     return {"euid": os.geteuid(), "capabilities": held, "initial_userns": initial}
 
 
+def _own_status(proc: Tree) -> dict[str, str]:
+    return status.parse(proc.read("self/status", "host"), file=proc.path("self/status")).fields
+
+
 def same_pid_namespace(proc: Tree) -> bool:
     """Whether the pids below this /proc mean the same to system calls of ours.
 
     False for a host's /proc mounted in a container: kcmp and ptrace would reach other processes there.
     """
     try:
-        fields = status.parse(proc.read("self/status", "host")).fields
+        fields = _own_status(proc)
     except OSError:
         return False
     return fields.get("NSpid", "").split() == [str(os.getpid())]

@@ -59,7 +59,7 @@ def interruptible() -> Iterator[None]:
 def first_line(error: BaseException) -> str:
     r"""Return the first line of a DuckDB message without its ``IO Error:`` kind of prefix.
 
-    >>> first_line(Exception('Catalog Error: Table with name x does not exist!\\nDid you mean "y"?'))
+    >>> first_line(Exception('Catalog Error: Table with name x does not exist!\nDid you mean "y"?'))
     'Table with name x does not exist!'
     """
     line = str(error).strip().partition("\n")[0]

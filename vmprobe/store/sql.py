@@ -165,7 +165,7 @@ def _explained(connection: duckdb.DuckDBPyConnection, error: duckdb.Error) -> Us
     if isinstance(error, duckdb.PermissionException):
         return UsageError(reason, hint="a query reads the snapshot and nothing else")
     damaged = isinstance(error, duckdb.IOException | duckdb.InternalException | duckdb.FatalException)
-    if damaged or (isinstance(error, duckdb.InvalidInputException) and ".parquet" in reason):
+    if damaged or (isinstance(error, duckdb.InvalidInputException) and "parquet" in reason.lower()):
         return SnapshotError(path, reason, hint="the snapshot is damaged or was replaced; open it again")
     names = ", ".join(snapshot.tables()) if snapshot else ""
     hint = f"tables: {names}, manifest" if isinstance(error, duckdb.CatalogException) and names else None
