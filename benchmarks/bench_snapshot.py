@@ -1,7 +1,7 @@
 """A whole-host snapshot against one thread that reads the same bytes of /proc and throws them away.
 
-Run as root on the host: ``python benchmarks/bench_snapshot.py [--rounds N]``. Both sides run in turn, each as a
-process of its own, in one run of this program; the figures are the medians of the rounds' ratios and the
+Run as root on the host: ``python benchmarks/bench_snapshot.py [--rounds N]``. Both sides run in turn, each as
+a process of its own, in one run of this program; the figures are the medians of the rounds' ratios and the
 largest memory and folder. Nothing here is a pass or fail of the test suite: the machine may be busy.
 
 The reader knows what vmprobe read from the manifest: frame files as often as it read them, and every other
@@ -11,6 +11,7 @@ source by the same files. Its time leaves out the start of the interpreter; vmpr
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import resource
@@ -19,23 +20,29 @@ import subprocess
 import sys
 import tempfile
 import time
+from pathlib import Path
 
+from vmprobe.collect import take
+from vmprobe.formats import maps
+from vmprobe.sources.pagemap import PagemapScanner, coalesced
+from vmprobe.store import write
+
+TWICE = ("buddyinfo", "zoneinfo", "vmstat", "meminfo")
 FRAME_FILES = ("kpageflags", "kpagecount", "kpagecgroup", "kpageflags")
 CHUNK = 4 << 20
 MEMORY_FIXED = 150 << 20
 MEMORY_PER_FRAME = 16
 
 
-def read_and_discard() -> dict[str, float]:
-    """Read what a whole-host snapshot reads, with one thread."""
-    from vmprobe.formats import maps
-    from vmprobe.sources.pagemap import PagemapScanner, coalesced
+class Discarder:
+    """Reads files of /proc with one thread and throws the bytes away."""
 
-    buffer = bytearray(CHUNK)
-    total = 0
+    def __init__(self) -> None:
+        self.buffer = memoryview(bytearray(CHUNK))
+        self.nr_bytes = 0
 
-    def whole(path: str) -> bytes:
-        nonlocal total
+    def file(self, path: str) -> bytes:
+        """Read a text file to its end; return it, since the maps are needed."""
         parts = []
         fd = os.open(path, os.O_RDONLY)
         try:
@@ -43,52 +50,52 @@ def read_and_discard() -> dict[str, float]:
                 parts.append(part)
         finally:
             os.close(fd)
-        total += sum(map(len, parts))
+        self.nr_bytes += sum(map(len, parts))
         return b"".join(parts)
 
-    page = os.sysconf("SC_PAGE_SIZE")
-    scanner = PagemapScanner()
-    begin = time.perf_counter()
-    for name in ("buddyinfo", "zoneinfo", "vmstat", "meminfo"):
-        whole(f"/proc/{name}")
-        whole(f"/proc/{name}")
-    whole("/proc/pagetypeinfo")
-    for pid in filter(str.isdecimal, os.listdir("/proc")):
+    def words(self, fd: int, first: int, end: int) -> None:
+        """Read words [first, end) of a binary file."""
+        offset, stop = first * 8, end * 8
+        while offset < stop and (got := os.preadv(fd, [self.buffer[: stop - offset]], offset)):
+            offset += got
+        self.nr_bytes += offset - first * 8
+
+    def process(self, pid: str, scanner: PagemapScanner) -> None:
+        """Read what a snapshot reads of one process."""
+        for name in ("stat", "status", "cgroup"):
+            self.file(f"/proc/{pid}/{name}")
+        text = self.file(f"/proc/{pid}/maps")
+        rows = [row for row in maps.parse(text) if row.end < 1 << 63] if text else []
+        if not rows:
+            return
+        fd = os.open(f"/proc/{pid}/pagemap", os.O_RDONLY)
         try:
-            for name in ("stat", "status", "cgroup"):
-                whole(f"/proc/{pid}/{name}")
-            text = whole(f"/proc/{pid}/maps")
-            rows = [row for row in maps.parse(text) if row.end < 1 << 63] if text else []
-            if not rows:
-                continue
-            fd = os.open(f"/proc/{pid}/pagemap", os.O_RDONLY)
-        except OSError:
-            continue
-        try:
-            runs = scanner.populated(fd, rows[0].start, rows[-1].end, page) or []
+            runs = scanner.populated(fd, rows[0].start, rows[-1].end, os.sysconf("SC_PAGE_SIZE")) or []
             for first, end in list(coalesced(runs)) * 2:
-                for vpn in range(first, end, CHUNK // 8):
-                    wanted = min(end - vpn, CHUNK // 8) * 8
-                    total += os.preadv(fd, [memoryview(buffer)[:wanted]], vpn * 8)
-        except OSError:
-            pass
+                self.words(fd, first, end)
         finally:
             os.close(fd)
+
+
+def read_and_discard() -> dict[str, float]:
+    """Read what a whole-host snapshot reads, with one thread."""
+    discard, scanner = Discarder(), PagemapScanner()
+    begin = time.perf_counter()
+    for name in (*TWICE, *TWICE, "pagetypeinfo"):
+        discard.file(f"/proc/{name}")
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            with contextlib.suppress(OSError):
+                discard.process(entry.name, scanner)
     for name in FRAME_FILES:
         fd = os.open(f"/proc/{name}", os.O_RDONLY)
-        offset = 0
-        while got := os.preadv(fd, [buffer], offset):
-            offset += got
+        discard.words(fd, 0, 1 << 40)
         os.close(fd)
-        total += offset
-    return {"seconds": time.perf_counter() - begin, "bytes": total}
+    return {"seconds": time.perf_counter() - begin, "bytes": discard.nr_bytes}
 
 
 def take_and_write(folder: str) -> dict[str, float]:
     """Take and write one in this process; return what it cost without the interpreter's start."""
-    from vmprobe.collect import take
-    from vmprobe.store import write
-
     begin = time.perf_counter()
     snapshot = take()
     taken = time.perf_counter() - begin
@@ -151,9 +158,8 @@ def report(rounds: list[tuple[dict[str, float], dict[str, float]]], cli: list[fl
     print(f"read and discard        {read_seconds:.2f} s, {rounds[-1][0]['bytes']:,.0f} bytes, one thread")
     print(f"snapshot and write      {take_seconds:.2f} s, {rounds[-1][1]['bytes']:,.0f} bytes, two threads")
     print(f"  of which taking       {taking:.2f} s")
-    print(
-        f"ratio                   {statistics.median(ratios):.2f}   (budget 1.25)   {ratios[0]:.2f} to {ratios[-1]:.2f}"
-    )
+    spread = f"{ratios[0]:.2f} to {ratios[-1]:.2f}"
+    print(f"ratio                   {statistics.median(ratios):.2f}   (budget 1.25)   {spread}")
     print(f"ratio of whole command  {whole:.2f}   with the interpreter's start and the output")
     print(f"peak memory             {peak / 2**20:.0f} MiB   (budget {budget / 2**20:.0f} MiB)")
     print(f"folder                  {size:,.0f} bytes, {size / frames:.3f} a frame   (budget 1)")

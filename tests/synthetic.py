@@ -75,6 +75,7 @@ MANIFEST: dict[str, Any] = {
         "capabilities": ["CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_SYS_ADMIN", "CAP_SYS_PTRACE"],
         "initial_userns": True,
     },
+    "scan_ioctl": {"supported": True, "stale_walk_end": True},
     "options": {
         "pids": [], "trees": [], "cgroups": [], "frames": True, "freeze": False, "redact": False,
         "smaps": False, "pace_percent": 100,
@@ -84,7 +85,7 @@ MANIFEST: dict[str, Any] = {
         {"name": "kpageflags", "seconds": 0.25, "bytes": 32768, "reads": 1},
         {"name": "kpagecount", "seconds": 0.2, "bytes": 32768, "reads": 1},
         {"name": "buddyinfo", "seconds": 0.0, "bytes": 300, "reads": 2},
-        {"name": "pagemap-scan", "seconds": 0.001, "bytes": 0, "reads": 4, "stale_walk_ends": 0},
+        {"name": "pagemap-scan", "seconds": 0.001, "bytes": 0, "reads": 4},
     ],
     "unread": [
         {"what": "kpagecgroup", "reason": "No such file or directory", "needs": None,

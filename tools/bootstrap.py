@@ -36,7 +36,7 @@ def fetch_pip(folder: Path) -> Path:
 
 def main() -> None:
     """Make the environment, give it pip, install."""
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036 - this file alone runs before the requirement is checked
         sys.exit(
             f"vmprobe needs Python 3.11 or later; this is {sys.version.split()[0]}. Try `make PYTHON=...`"
         )

@@ -3,8 +3,8 @@
 Usage: gen_docs.py [--check]
 
 ``docs/cli.md`` is the help of every verb; the tables of ``docs/snapshot-format.md`` and the quirks of
-``docs/quirks.md`` come from the definitions that the program runs on. With ``--check`` nothing is written, and a
-difference is an error.
+``docs/quirks.md`` come from the definitions that the program runs on. With ``--check`` nothing is written and
+a difference is an error.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ START, END = "<!-- {}:start -->", "<!-- {}:end -->"
 
 def help_of(command: click.Command, name: str, parent: click.Context | None = None) -> str:
     """Return the help of one command as a terminal of 100 columns shows it."""
-    context = click.Context(command, info_name=name, parent=parent, max_content_width=100, terminal_width=100)
+    settings = {**cli.context_settings, "max_content_width": 100, "terminal_width": 100}
+    context = click.Context(command, info_name=name, parent=parent, **settings)
     return command.get_help(context)
 
 

@@ -46,10 +46,8 @@ def config(value: dict[str, bool] | None) -> Snapshot:
     return snapshot(manifest=told(host=MANIFEST["host"] | {"config": value}))
 
 
-def scan(**noted: int) -> Snapshot:
-    return snapshot(
-        manifest=told(sources=[{"name": "pagemap-scan", "seconds": 1.0, "bytes": 0, "reads": 1, **noted}])
-    )
+def scan(stale: bool | None) -> Snapshot:
+    return snapshot(manifest=told(scan_ioctl={"supported": True, "stale_walk_end": stale}))
 
 
 NONE = snapshot(without=("frames", "mappings", "zones", "counters", "resources"))
@@ -96,9 +94,9 @@ CASES: list[tuple[str, str, Snapshot]] = [
     ("averaged-mapcounts", "absent", config({"NO_PAGE_MAPCOUNT": False})),
     ("averaged-mapcounts", "unknown", config({})),
     ("averaged-mapcounts", "unknown", config(None)),
-    ("scan-stale-walk-end", "present", scan(stale_walk_ends=2)),
-    ("scan-stale-walk-end", "absent", scan(stale_walk_ends=0)),
-    ("scan-stale-walk-end", "unknown", scan()),
+    ("scan-stale-walk-end", "present", scan(True)),
+    ("scan-stale-walk-end", "absent", scan(False)),
+    ("scan-stale-walk-end", "unknown", scan(None)),
     ("tails-repeat-head", "present", of(((*LARGE, "COMPOUND_HEAD"), 1), ((*LARGE, "COMPOUND_TAIL"), 3))),
     ("tails-repeat-head", "absent", of(((*LARGE, "COMPOUND_HEAD"), 1), (TAIL, 3))),
     ("tails-repeat-head", "unknown", of((FILE, 9), (TAIL, 3))),

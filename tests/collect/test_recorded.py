@@ -372,6 +372,7 @@ class Faults:
         return faulty
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", [errno.EIO, errno.ESRCH, errno.EACCES, errno.ENOENT])
 @pytest.mark.parametrize("persistent", [False, True])
 def test_any_single_read_may_fail(
@@ -414,4 +415,5 @@ def nth_is_optional(snapshot: Snapshot) -> bool:
         None in (host["boot_id"], host["config"], host["mem_total_bytes"])
         or not after.all()
         or (once is not None and not once.is_valid("nr_free_after").all())
+        or snapshot.manifest["scan_ioctl"]["stale_walk_end"] is None
     )

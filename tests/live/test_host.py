@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
+import tempfile
 from array import array
 from collections import Counter
 from pathlib import Path
@@ -17,9 +17,19 @@ from vmprobe.bridge.memmap import flag_counts
 from vmprobe.collect import Options, take
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 pytestmark = pytest.mark.live
+FRAME_FILES = ("kpageflags", "kpagecount", "kpagecgroup")
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that every user reaches, which those of pytest are not."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o777)
+        yield folder
 
 
 @pytest.fixture
@@ -27,16 +37,7 @@ def copied(tmp_path: Path, root_only: None) -> Path:
     """A /proc with copies of the live frame files, so that two readers see the same bytes."""
     root = tmp_path / "proc"
     root.mkdir()
-    for name in (
-        "kpageflags",
-        "kpagecount",
-        "kpagecgroup",
-        "zoneinfo",
-        "buddyinfo",
-        "iomem",
-        "vmstat",
-        "meminfo",
-    ):
+    for name in (*FRAME_FILES, "zoneinfo", "buddyinfo", "iomem", "vmstat", "meminfo"):
         with Path(f"/proc/{name}").open("rb") as source, (root / name).open("wb") as copy:
             while data := source.read(1 << 20):
                 copy.write(data)
@@ -71,9 +72,9 @@ def test_flag_bits_and_classes_against_an_independent_count(copied: Path) -> Non
 
 def flag_bits(snapshot: Any) -> Counter[int]:
     """Return vmprobe's counts by bit number."""
-    from kernelmodel.pageflags import FLAGS
+    from kernelmodel.pageflags import PAGE_FLAGS
 
-    bits = {flag.name: flag.bit for flag in FLAGS}
+    bits = {flag.name: flag.bit for flag in PAGE_FLAGS}
     return Counter({bits[name]: nr for name, nr in flag_counts(snapshot).items() if nr})
 
 
@@ -108,7 +109,7 @@ def test_forks_and_exits_do_not_stop_it_and_each_process_has_a_row(start: Callab
 
 
 @pytest.mark.root
-def test_hidepid_is_named(tmp_path: Path, root_only: None) -> None:
+def test_hidepid_is_named(open_folder: Path, root_only: None) -> None:
     """In a mount namespace of our own, as a user: /proc with hidepid=2 lists our own processes alone."""
     script = f"""
 import ctypes, json, os, sys
@@ -117,12 +118,11 @@ import vmprobe.collect.take, vmprobe.formats.stat, vmprobe.store, vmprobe.cli.ma
 os.setresgid(65534, 65534, 65534); os.setresuid(65534, 65534, 65534)
 ctypes.CDLL(None).prctl(4, 1, 0, 0, 0)
 from vmprobe.collect import Options, take
-snapshot = take(Options(procfs={str(tmp_path)!r}))
+snapshot = take(Options(procfs={str(open_folder)!r}))
 rows = list(snapshot.table("tasks").rows("pid", "error"))
 print(json.dumps([[e["what"] + ": " + e["reason"] for e in snapshot.manifest["unread"]], rows, os.getpid()]))
 """
-    tmp_path.chmod(0o755)
-    mounted = f'mount -t proc -o hidepid=2 none "{tmp_path}" && exec "$0" -c "$1"'
+    mounted = f'mount -t proc -o hidepid=2 none "{open_folder}" && exec "$0" -c "$1"'
     done = subprocess.run(
         ["unshare", "-m", "sh", "-c", mounted, sys.executable, script],
         capture_output=True,
@@ -140,43 +140,49 @@ print(json.dumps([[e["what"] + ": " + e["reason"] for e in snapshot.manifest["un
     assert any(reason.startswith("kpageflags: Permission denied") for reason in unread)
 
 
-def as_nobody(arguments: list[str], folder: Path) -> tuple[int, str, str]:
-    """Run the command line as a user without privileges; the modules are loaded before they are dropped."""
-    folder.chmod(0o777)
-    script = f"""
-import ctypes, os, sys
-sys.path[:0] = {sys.path!r}
-import duckdb, rich.console, rich.table, vmprobe.cli.snapshot, vmprobe.collect, vmprobe.store, vmprobe.cli.output
-import vmprobe.cli.progress, vmprobe.analyses.report, vmprobe.render.text, _strptime, rich._unicode_data
+NOBODY = """
+import contextlib, ctypes, io, os, shutil, sys
+sys.path[:0] = {path!r}
 from vmprobe.cli.main import run
-os.setresgid(65534, 65534, 65534); os.setresuid(65534, 65534, 65534)
-ctypes.CDLL(None).prctl(4, 1, 0, 0, 0)
-os.chdir({str(folder)!r})
+os.chdir({folder!r})
+# Once as we are: every module is loaded then, also where nobody may not read the interpreter's own files.
+with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+    run(["snapshot", "-o", "warm.vmsnap"])
+    run(["snapshot", "-o", "warm.vmsnap"])
+shutil.rmtree("warm.vmsnap")
+if os.geteuid() == 0:
+    os.setgroups([])
+    os.setresgid(65534, 65534, 65534)
+    os.setresuid(65534, 65534, 65534)
+    ctypes.CDLL(None).prctl(4, 1, 0, 0, 0)  # PR_SET_DUMPABLE: our own /proc is ours again
 sys.exit(run({arguments!r}))
 """
-    if os.geteuid():
-        script = script.replace("os.setres", "0 and os.setres")
+
+
+def as_nobody(arguments: list[str], folder: Path) -> tuple[int, str, str]:
+    """Run the command line as a user without privileges."""
+    script = NOBODY.format(path=sys.path, folder=str(folder), arguments=arguments)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     return done.returncode, done.stdout, done.stderr
 
 
-def test_without_privileges_it_takes_what_it_can_and_says_what_is_missing(tmp_path: Path) -> None:
+def test_without_privileges_it_takes_what_it_can_and_says_what_is_missing(open_folder: Path) -> None:
     import vmprobe
 
-    status, out, errors = as_nobody(["snapshot", "-o", "x.vmsnap"], tmp_path)
+    status, out, errors = as_nobody(["snapshot", "-o", "x.vmsnap"], open_folder)
     assert (status, errors) == (0, "")
     for words in ("kpageflags", "Permission denied", "needs root", "CAP_SYS_ADMIN"):
         assert words in out
-    snapshot = vmprobe.load(tmp_path / "x.vmsnap")
+    snapshot = vmprobe.load(open_folder / "x.vmsnap")
     assert not snapshot.has("frames")
     assert not snapshot.table("mappings").has("pfn")
     assert len(snapshot.table("mappings")) > 100, "our own process can be read"
     assert len(snapshot.table("zones")) > 0
 
 
-def test_required_frames_without_privilege_are_status_4(tmp_path: Path) -> None:
-    status, out, errors = as_nobody(["snapshot", "-o", "x.vmsnap", "--require-frames"], tmp_path)
+def test_required_frames_without_privilege_are_status_4(open_folder: Path) -> None:
+    status, out, errors = as_nobody(["snapshot", "-o", "x.vmsnap", "--require-frames"], open_folder)
     assert (status, out) == (4, "")
     assert errors.startswith("vmprobe: /proc/kpageflags: needs root")
     assert errors.count("\n") == 2, "the message and its hint"
-    assert list(tmp_path.iterdir()) == []
+    assert list(open_folder.iterdir()) == []

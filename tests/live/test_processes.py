@@ -47,7 +47,7 @@ def test_a_sparse_tebibyte(start: Callable[..., Any]) -> None:
         expected[facts["guard"]] = "guard"
     assert found == expected
     assert "swap" not in found.values()
-    if snapshot.manifest["scan_ioctl"]:
+    if snapshot.manifest["scan_ioctl"]["supported"]:
         costs = {s["name"]: s for s in snapshot.manifest["sources"]}
         # 2 GiB of words stand for the reservation: reading a thousandth of them would be a scan of holes.
         assert costs["pagemap"]["bytes"] < 2 << 20

@@ -8,6 +8,7 @@ import fcntl
 import os
 import resource
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -310,14 +311,19 @@ def test_without_renameat2(
         rename.rename_new(tmp_path / "b", tmp_path / "a")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_no_permission(sample: Snapshot, tmp_path: Path) -> None:
-    tmp_path.chmod(0o500)
-    try:
-        with pytest.raises(OutputError, match="Permission denied"):
-            check_target(tmp_path / "a")
-    finally:
-        tmp_path.chmod(0o700)
+def test_no_permission() -> None:
+    user = os.geteuid()
+    with tempfile.TemporaryDirectory() as folder:  # one that others may look into, unlike tmp_path
+        Path(folder).chmod(0o555)
+        try:
+            if user == 0:
+                os.seteuid(65534)
+            with pytest.raises(OutputError, match=r"a: Permission denied$") as caught:
+                check_target(Path(folder, "a"))
+        finally:
+            os.seteuid(user)
+            Path(folder).chmod(0o700)
+    assert caught.value.hint == "choose a folder that you may write"
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="no /proc")

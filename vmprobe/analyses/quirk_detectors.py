@@ -152,12 +152,12 @@ def averaged_mapcounts(evidence: Evidence) -> Finding:
 
 
 def stale_walk_end(evidence: Evidence) -> Finding:
-    """Ask the scanner's notes: calls whose walk end lay before the end of the last region."""
-    for source in evidence.snapshot.manifest.get("sources", ()):
-        noted = source.get("stale_walk_ends")
-        if source["name"] == "pagemap-scan" and isinstance(noted, int):
-            return _seen(noted, "calls with a stale walk end")
-    return Finding(UNKNOWN, "the snapshot does not tell")
+    """Ask what the collector saw when it scanned memory of its own with room for many regions."""
+    noted = evidence.snapshot.manifest.get("scan_ioctl")
+    stale = noted.get("stale_walk_end") if isinstance(noted, dict) else None
+    if not isinstance(stale, bool):
+        return Finding(UNKNOWN, "PAGEMAP_SCAN was not tried")
+    return Finding(PRESENT if stale else ABSENT, "tried on memory of our own")
 
 
 def tails_repeat_head(evidence: Evidence) -> Finding:

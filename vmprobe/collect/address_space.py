@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from vmprobe.collect.extents import Extents, VmaIndex, join, read_extents, recheck
 from vmprobe.errors import FormatError
 from vmprobe.formats import maps, smaps, stat
-from vmprobe.sources.pagemap import PagemapScanner, coalesced
+from vmprobe.sources.pagemap import VEC_LEN, PagemapScanner, coalesced
 from vmprobe.sources.procfs import ProcessDir, read_fd
 
 if TYPE_CHECKING:
@@ -143,7 +143,9 @@ class Reader:
         rows = [row.vma for row in space.vmas if row.vma.end <= USER_END]
         if not rows:
             return
-        runs = self.scanner.populated(fd, rows[0].start, rows[-1].end, self.page_size)
+        with self.meter.reading("pagemap-scan") as cost:
+            runs = self.scanner.populated(fd, rows[0].start, rows[-1].end, self.page_size)
+            cost.nr_reads = 1 + len(runs or ()) // VEC_LEN
         if runs is None:
             runs = [(row.start // self.page_size, row.end // self.page_size) for row in rows]
         index = VmaIndex(rows, self.page_size)

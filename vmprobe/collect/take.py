@@ -26,6 +26,7 @@ from vmprobe.schema import FORMAT_MAJOR, FORMAT_MINOR, FORMAT_NAME, TABLES
 from vmprobe.sources import host
 from vmprobe.sources.cgroupfs import memory_cgroups
 from vmprobe.sources.meter import Meter, Pace, now
+from vmprobe.sources.pagemap import stale_walk_end
 from vmprobe.sources.procfs import Tree
 from vmprobe.tables import MemoryTables, Snapshot, Table, from_rows
 
@@ -116,7 +117,7 @@ def take(options: Options | None = None, progress: Progress | None = None) -> Sn
         "frame_ranges": [list(ends) for ends in frames.ranges],
         "pageblock_order": pageblock_order,
         "max_order": len(before.buddy[0].nr_free) - 1 if before.buddy else None,
-        "scan_ioctl": reader.scanner.supported,
+        "scan_ioctl": {"supported": reader.scanner.supported, "stale_walk_end": stale_walk_end()},
         "unread": unread.manifest(),
         "tables": {name: {"null_columns": _nulls(table, options, unread)} for name, table in tables.items()},
         "sources": _costs(meter),

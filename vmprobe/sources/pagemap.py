@@ -7,8 +7,10 @@ page-table levels but returns no frame numbers; pagemap returns frame numbers bu
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
+import mmap
 import os
 import struct
 from typing import TYPE_CHECKING, Final
@@ -42,6 +44,15 @@ GAP_PAGES: Final = 256
 
 _ARG: Final = struct.Struct("=12Q")
 _REGION_WORDS: Final = 3
+
+
+def _scan(fd: int, start: int, end: int, vec: NDArray[np.uint64]) -> tuple[int, int]:
+    """Call the ioctl once; return the number of regions in `vec` and where the walk says it ended."""
+    arg = bytearray(
+        _ARG.pack(_ARG.size, 0, start, end, 0, vec.ctypes.data, len(vec), 0, 0, 0, POPULATED, POPULATED)
+    )
+    nr_regions = fcntl.ioctl(fd, PAGEMAP_SCAN, arg)
+    return nr_regions, int(_ARG.unpack(arg)[4])
 
 
 class PagemapScanner:
@@ -82,13 +93,8 @@ class PagemapScanner:
         found: list[tuple[int, int]] = []
         seen_to = start
         while start < end:
-            arg = bytearray(
-                _ARG.pack(
-                    _ARG.size, 0, start, end, 0, vec.ctypes.data, VEC_LEN, 0, 0, 0, POPULATED, POPULATED
-                )
-            )
             try:
-                nr_regions = fcntl.ioctl(fd, PAGEMAP_SCAN, arg)
+                nr_regions, walk_end = _scan(fd, start, end, vec)
             except OSError as error:
                 if error.errno in {errno.ENOTTY, errno.EINVAL, errno.EFAULT, errno.ENOSYS}:
                     # EFAULT: beyond this process's own address space; plain pagemap has no such bound.
@@ -102,11 +108,40 @@ class PagemapScanner:
                 if high > seen_to:
                     found.append((max(low, seen_to) // page_size, high // page_size))
                     seen_to = high
-            walk_end = _ARG.unpack(arg)[4]
             if walk_end <= start:
                 break
             start = walk_end
         return found
+
+
+def stale_walk_end() -> bool | None:
+    """Try on memory of our own whether one call with room for many regions ends with a stale walk_end.
+
+    Returns
+    -------
+    bool or None
+        None where the ioctl cannot be used.
+    """
+    page_size = mmap.PAGESIZE
+    nr_regions = VEC_LEN * 5 // 4
+    with mmap.mmap(-1, 2 * nr_regions * page_size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as area:
+        with contextlib.suppress(AttributeError, OSError):  # a kernel without huge pages refuses
+            area.madvise(mmap.MADV_NOHUGEPAGE)
+        for i in range(nr_regions):
+            area[2 * i * page_size] = 1
+        view = np.frombuffer(area, np.uint8)
+        start = view.ctypes.data
+        del view  # the map cannot be closed while an array looks into it
+        vec = np.empty((2 * nr_regions, _REGION_WORDS), np.uint64)
+        try:
+            fd = os.open("/proc/self/pagemap", os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                found, walk_end = _scan(fd, start, start + len(area), vec)
+            finally:
+                os.close(fd)
+        except OSError:
+            return None
+    return found == nr_regions and walk_end < int(vec[found - 1, 1])
 
 
 def coalesced(runs: Iterable[tuple[int, int]], gap_pages: int = GAP_PAGES) -> Iterator[tuple[int, int]]:

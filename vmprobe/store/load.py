@@ -71,15 +71,22 @@ class FolderTables:
             with interruptible():
                 table = read_table(self.database, stored, columns, self.max_bytes)
         except (TableError, duckdb.Error) as error:
-            self._check_same(stored)
+            self.check_same(name)
             raise SnapshotError(self.path, first_line(error), hint=_DAMAGED) from error
-        self._check_same(stored)
+        self.check_same(name)
         return table
 
-    def _check_same(self, stored: StoredTable) -> None:
-        for file in stored.files:
-            if _identity_of(file) != self.identities[file]:
-                reason = f"table {stored.schema.name} was replaced since the snapshot was opened"
+    def check_same(self, *names: str) -> None:
+        """Check that the files of these tables are those that were opened, without reading them.
+
+        Raises
+        ------
+        SnapshotError
+            One was replaced or is gone: another snapshot may have taken the name.
+        """
+        for name in names:
+            if any(_identity_of(file) != self.identities[file] for file in self.stored[name].files):
+                reason = f"table {name} was replaced since the snapshot was opened"
                 raise SnapshotError(self.path, reason, hint="open it again")
 
 

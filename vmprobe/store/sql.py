@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import duckdb
+import numpy as np
 
 from vmprobe.errors import SnapshotError, UsageError
 from vmprobe.store.columns import scan
@@ -80,10 +81,13 @@ def _make_views(database: duckdb.DuckDBPyConnection, snapshot: Snapshot) -> None
 
 
 def _make_manifest(database: duckdb.DuckDBPyConnection, manifest: Mapping[str, Any]) -> None:
-    database.execute("CREATE TABLE manifest (key VARCHAR, value VARCHAR)")
-    rows = list(_flat("", manifest))
-    if rows:
-        database.executemany("INSERT INTO manifest VALUES (?, ?)", rows)
+    entries = dict(_flat("", manifest))
+    # A view like the others: of a table, WITH ... (INSERT ...) could make another one.
+    arrays = {"key": np.array(list(entries), object), "value": np.array(list(entries.values()), object)}
+    database.register("memory_manifest", arrays)
+    database.execute(
+        "CREATE VIEW manifest AS SELECT key::VARCHAR AS key, value::VARCHAR AS value FROM memory_manifest"
+    )
 
 
 def _flat(prefix: str, entry: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
@@ -114,19 +118,40 @@ def query(
     SnapshotError
         The files cannot be read.
     """
+    _check_files(connection)
     try:
         statements = connection.extract_statements(sql)
         if [s.type for s in statements] != [duckdb.StatementType.SELECT]:
-            raise UsageError(
-                "the query must be one statement that only reads",
-                hint="SELECT ..., FROM ..., DESCRIBE table, SUMMARIZE table or SHOW TABLES",
-            )
+            raise _not_reading()
+        _check_plan(connection, statements[0].query)
         description = _run(connection, lambda: connection.execute(statements[0]).description) or []
     except duckdb.Error as error:
         raise _explained(connection, error) from error
     names = tuple(d[0] for d in description)
     types = tuple(str(d[1]) for d in description)
     return names, types, _rows(connection)
+
+
+def _not_reading() -> UsageError:
+    return UsageError(
+        "the query must be one statement that only reads",
+        hint="SELECT ..., FROM ..., DESCRIBE table, SUMMARIZE table or SHOW TABLES",
+    )
+
+
+def _check_plan(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
+    """Refuse a plan that writes a file.
+
+    Since DuckDB 2.0 ``WITH x AS (COPY ... TO ...) FROM x`` counts as a SELECT, and could overwrite the files
+    that may be read, which are those of the snapshot. There are no tables to insert into.
+    """
+    for _, plan in connection.execute(f"EXPLAIN (FORMAT json) {sql}").fetchall():
+        pending = json.loads(plan)
+        while pending:
+            node = pending.pop()
+            if "COPY" in node["name"]:
+                raise _not_reading()
+            pending.extend(node["children"])
 
 
 def _run(connection: duckdb.DuckDBPyConnection, step: Callable[[], T]) -> T:
@@ -153,8 +178,15 @@ def _rows(connection: duckdb.DuckDBPyConnection) -> Iterator[tuple[Any, ...]]:
         yield from rows
 
 
+def _check_files(connection: duckdb.DuckDBPyConnection) -> None:
+    snapshot = _SNAPSHOTS.get(connection)
+    if snapshot and isinstance(snapshot.source, FolderTables):
+        snapshot.source.check_same(*snapshot.tables())
+
+
 def _explained(connection: duckdb.DuckDBPyConnection, error: duckdb.Error) -> UsageError | SnapshotError:
     """Tell the asker's mistakes from damaged files."""
+    _check_files(connection)
     snapshot = _SNAPSHOTS.get(connection)
     path = (snapshot.path if snapshot else None) or "the snapshot in memory"
     reason = first_line(error)
