@@ -96,7 +96,8 @@ MANIFEST: dict[str, Any] = {
     "frozen": [],
     "volatility": {
         "frames_compared": 4096, "frames_changed": 7, "entries_compared": 700, "entries_changed": 2,
-        "processes_vanished": 1, "torn_maps": 0, "free_pages_before": 1024, "free_pages_after": 1020,
+        "processes_vanished": 1, "processes_appeared": 2,
+        "torn_maps": 0, "free_pages_before": 1024, "free_pages_after": 1020,
     },
     "frame_ranges": [[0, NR_FRAMES]],
     "pageblock_order": 9,

@@ -20,6 +20,14 @@ from pathlib import Path
 INDEX = os.environ.get("PIP_INDEX_URL", "https://pypi.org/simple").rstrip("/")
 
 
+def version(file: dict[str, object]) -> list[int]:
+    """Return the version of a pip wheel as numbers; empty for what must not be chosen."""
+    name, _, rest = str(file["filename"]).partition("-")
+    words = rest.partition("-")[0].split(".")
+    wanted = name == "pip" and rest.endswith("-none-any.whl") and not file.get("yanked")
+    return [int(word) for word in words] if wanted and all(map(str.isdecimal, words)) else []
+
+
 def fetch_pip(folder: Path) -> Path:
     """Download the newest pip wheel and return its path."""
     request = urllib.request.Request(
@@ -27,7 +35,7 @@ def fetch_pip(folder: Path) -> Path:
     )
     with urllib.request.urlopen(request, timeout=60) as answer:
         files = json.load(answer)["files"]
-    newest = [f for f in files if f["filename"].endswith("-none-any.whl") and not f.get("yanked")][-1]
+    newest = max((f for f in files if version(f)), key=version)
     wheel = folder / newest["filename"]
     with urllib.request.urlopen(urllib.request.urljoin(f"{INDEX}/pip/", newest["url"]), timeout=60) as answer:
         wheel.write_bytes(answer.read())

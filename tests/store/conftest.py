@@ -37,7 +37,8 @@ MANIFEST: dict[str, Any] = {
     "frozen": [{"pid": 7, "nr_threads": 8, "stopped_us": 123456, "released_early": False}],
     "volatility": {
         "frames_compared": 100, "frames_changed": 1, "entries_compared": 0, "entries_changed": 0,
-        "processes_vanished": 0, "torn_maps": 0, "free_pages_before": 5, "free_pages_after": None,
+        "processes_vanished": 0, "processes_appeared": None,
+        "torn_maps": 0, "free_pages_before": 5, "free_pages_after": None,
     },
     "frame_ranges": [[0, 60], [100, 140]],
     "pageblock_order": 9,

@@ -77,6 +77,7 @@ class Drift:
     entries_compared: int | None
     entries_changed: int | None
     processes_vanished: int | None
+    processes_appeared: int | None
     torn_maps: int | None
     free_pages_before: int | None
     free_pages_after: int | None

@@ -40,6 +40,7 @@ def layout(answer: Show) -> Report:
                 Fact("entries changed", drift.entries_changed, Kind.COUNT),
                 Fact("of entries compared", drift.entries_compared, Kind.COUNT),
                 Fact("processes vanished", drift.processes_vanished, Kind.COUNT),
+                Fact("processes appeared", drift.processes_appeared, Kind.COUNT),
                 Fact("maps read torn", drift.torn_maps, Kind.COUNT),
                 Fact("free pages", (drift.free_pages_before, drift.free_pages_after), Kind.CHANGE),
             ),

@@ -111,6 +111,7 @@ def take(options: Options | None = None, progress: Progress | None = None) -> Sn
             "frames_compared": frames.nr_compared,
             "frames_changed": frames.nr_changed,
             **walks.volatility(),
+            "processes_appeared": None if options.selective else _appeared(proc, tasks),
             "free_pages_before": before.free_pages,
             "free_pages_after": after.free_pages,
         },
@@ -185,6 +186,14 @@ def _nulls(table: Table, options: Options, unread: Unread) -> dict[str, str]:
         else:
             reasons[column.name] = known.get(place, "unknown")
     return reasons
+
+
+def _appeared(proc: Tree, tasks: list[Task]) -> int | None:
+    """Return how many processes are listed now that were not when the run began."""
+    try:
+        return len(set(proc.pids()) - {task.pid for task in tasks})
+    except OSError:
+        return None
 
 
 def _costs(meter: Meter) -> list[dict[str, Any]]:

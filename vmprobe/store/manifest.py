@@ -153,7 +153,7 @@ _COLLECTED: Final = _keys(
         nr_cpus=_whole(1, 1 << 20), clock_ticks=_whole(1, 1 << 30),
         mem_total_bytes=_or_null(_whole()), config=_or_null(_map_of(_scalar)),
     ),
-    time=_keys(start=_moment, end=_moment, seconds=_seconds, uptime_seconds=_seconds),
+    time=_keys(start=_moment, end=_moment, seconds=_seconds, uptime_seconds=_or_null(_seconds)),
     privileges=_keys(euid=_whole(), capabilities=_list_of(_text), initial_userns=_or_null(_boolean)),
     options=_keys(
         pids=_list_of(_whole()), trees=_list_of(_whole()), cgroups=_list_of(_text),
@@ -169,7 +169,7 @@ _COLLECTED: Final = _keys(
     volatility=_keys(
         frames_compared=_whole(), frames_changed=_whole(),
         entries_compared=_whole(), entries_changed=_whole(),
-        processes_vanished=_whole(), torn_maps=_whole(),
+        processes_vanished=_whole(), processes_appeared=_or_null(_whole()), torn_maps=_whole(),
         free_pages_before=_or_null(_whole()), free_pages_after=_or_null(_whole()),
     ),
     frame_ranges=_list_of(_frame_range),
