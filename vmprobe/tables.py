@@ -56,7 +56,7 @@ class Coded:
 
     def decode(self) -> Array:
         """Return the wide column, uint64 or object."""
-        wide = np.array(self.values, np.uint64 if isinstance(self.values[0], int) else object)
+        wide = np.array(self.values, object if any(isinstance(v, str) for v in self.values) else np.uint64)
         decoded: Array = wide[self.codes]
         return decoded
 

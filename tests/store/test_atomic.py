@@ -62,6 +62,7 @@ class FailingSystem:
         return wrapper
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("force", [False, True])
 @pytest.mark.parametrize("lasting", [False, True])
 def test_each_call_fails(
@@ -166,6 +167,7 @@ def test_interrupted(sample: Snapshot, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_killed(writer_program: list[str], sample: Snapshot, tmp_path: Path, rows_of: Any) -> None:
     """SIGKILL at any moment: the name stands for a whole snapshot, and the next writer cleans up."""
     rows = rows_of(sample)
@@ -188,6 +190,7 @@ def test_killed(writer_program: list[str], sample: Snapshot, tmp_path: Path, row
     assert {p.name for p in tmp_path.iterdir()} <= {"a", "b"}
 
 
+@pytest.mark.slow
 def test_concurrent_writers(
     writer_program: list[str], sample: Snapshot, tmp_path: Path, rows_of: Any
 ) -> None:

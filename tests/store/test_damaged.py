@@ -81,6 +81,7 @@ def test_damaged_bytes(folder: Path, name: str) -> None:
     assert nr_refused > 60
 
 
+@pytest.mark.slow
 def test_damaged_bytes_with_a_right_digest(folder: Path, edit_manifest: Edit) -> None:
     """Damage that somebody signed again reaches DuckDB, whose errors must come out as ours."""
     path = folder / "tasks.parquet"
@@ -254,6 +255,7 @@ def test_tables_that_break_the_schema(folder: Path, select: str, reason: str) ->
     assert reason in refused(folder)
 
 
+@pytest.mark.slow
 def test_bomb_of_rows(folder: Path) -> None:
     """A small file of 20 million rows is refused by the footer alone."""
     nulls = ", ".join(f"NULL::{c.type} AS {c.name}" for c in TABLES["mappings"].columns)
@@ -263,6 +265,7 @@ def test_bomb_of_rows(folder: Path) -> None:
     assert reason == "table mappings needs 0.9 GiB of memory, the limit is 0.2 GiB"
 
 
+@pytest.mark.slow
 def test_bomb_of_one_string(folder: Path) -> None:
     """A long string in every row is in memory once."""
     replace_table(

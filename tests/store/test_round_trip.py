@@ -51,6 +51,7 @@ def tables(draw: st.DrawFn) -> Table:
     return Table(schema, coded, nr_rows, table.valid)
 
 
+@pytest.mark.slow
 @given(table=tables())
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_what_was_written_is_read(table: Table, manifest: dict[str, Any], rows_of: Any) -> None:
