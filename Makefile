@@ -28,7 +28,7 @@ check: install  ## format, lint, types, architecture, docs, quick tests; no root
 	@mkdir -p .import_linter_cache
 	@$(BIN)/lint-imports --cache-dir .import_linter_cache > .import_linter_cache/report 2>&1 || { cat .import_linter_cache/report; false; }
 	@$(BIN)/python tools/gen_docs.py --check
-	@$(BIN)/pytest -q --doctest-modules -m "not live and not root and not slow"
+	@$(BIN)/pytest -q --doctest-modules --hypothesis-profile=quick -m "not live and not root and not slow"
 
 format: install  ## format, and mend what the linter can
 	@$(BIN)/ruff format --quiet .

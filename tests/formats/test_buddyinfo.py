@@ -3,7 +3,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vmprobe.errors import FormatError
@@ -16,7 +16,6 @@ ZONES = st.tuples(
 )
 
 
-@settings(deadline=None)
 @given(st.data(), st.sampled_from([1, 11, 12, 14]), st.sets(ZONES, min_size=1))
 def test_what_the_kernel_prints_comes_back(data, nr_orders, zones):
     """mm/vmstat.c: frag_show_print: "Node %d, zone %8s ", then "%6lu " per order."""

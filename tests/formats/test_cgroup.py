@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vmprobe.errors import FormatError
@@ -15,7 +15,6 @@ PATHS = st.text(st.characters(blacklist_characters="\0\n", blacklist_categories=
 CONTROLLERS = st.lists(st.sampled_from(["memory", "cpu", "cpuacct", "name=systemd"]), unique=True).map(tuple)
 
 
-@settings(deadline=None)
 @given(
     st.lists(
         st.builds(CgroupRow, st.integers(0, 2**31 - 1), CONTROLLERS, PATHS),

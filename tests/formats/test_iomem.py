@@ -3,7 +3,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vmprobe.errors import FormatError
@@ -26,7 +26,6 @@ def trees(draw):
     return rows
 
 
-@settings(deadline=None)
 @given(trees())
 def test_what_the_kernel_prints_comes_back(rows):
     """kernel/resource.c: r_show: "%*s%0*llx-%0*llx : %s\\n", depth * 2, width 8."""

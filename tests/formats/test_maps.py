@@ -3,7 +3,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vmprobe.errors import FormatError
@@ -43,7 +43,6 @@ def printed(row):
     return (text + "\n").encode()
 
 
-@settings(deadline=None)
 @given(vmas())
 def test_what_the_kernel_prints_comes_back(rows):
     parsed = parse(b"".join(map(printed, rows)))
@@ -137,7 +136,6 @@ def test_a_name_may_hold_what_python_takes_for_line_ends():
     ]
 
 
-@settings(deadline=None)
 @given(vmas(), st.data())
 def test_the_fast_way_equals_the_slow_one(rows, data):
     """Line by line through `vma` defines what `parse` does in one go."""

@@ -3,7 +3,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vmprobe.errors import FormatError
@@ -13,7 +13,6 @@ from vmprobe.formats.meminfo import MeminfoRow, parse
 NAME = "meminfo"
 
 
-@settings(deadline=None)
 @given(
     st.lists(
         st.builds(

@@ -170,7 +170,6 @@ def test_runs_equal_the_slow_ones_and_expand_undoes_them(pages):
     ]
 
 
-@settings(deadline=None)
 @given(st.lists(WORDS))
 def test_kinds_equal_the_slow_ones(words):
     codes = kinds(np.array(words, np.uint64)).tolist()
@@ -313,7 +312,6 @@ def test_golden_untouched_pages_are_no_entries_although_their_words_are_not_zero
         assert not populated(words).any()
 
 
-@settings(deadline=None)
 @given(st.lists(WORDS))
 def test_fields_of_a_word(words):
     array = np.array(words, np.uint64)

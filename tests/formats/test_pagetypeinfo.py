@@ -3,7 +3,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vmprobe.errors import FormatError
@@ -71,7 +71,6 @@ def printed(info):
     return text.encode()
 
 
-@settings(deadline=None)
 @given(files())
 def test_what_the_kernel_prints_comes_back(info):
     assert parse(printed(info)) == info

@@ -3,7 +3,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vmprobe.errors import FormatError
@@ -18,7 +18,6 @@ VMA = maps.parse(HEAD)[0]
 FIELDS = ["Size", "Rss", "Pss", "Pss_Dirty", "Shared_Clean", "KSM", "FilePmdMapped", "New_2030"]
 
 
-@settings(deadline=None)
 @given(
     st.lists(
         st.builds(

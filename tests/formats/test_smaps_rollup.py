@@ -3,7 +3,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vmprobe.errors import FormatError
@@ -15,7 +15,6 @@ NAME = "smaps_rollup"
 HEAD = b"00400000-7ffd3eb4a000 ---p 00000000 00:00 0                              [rollup]\n"
 
 
-@settings(deadline=None)
 @given(
     st.integers(0, 2**47),
     st.integers(0, 2**47),

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vmprobe.errors import FormatError
@@ -36,14 +36,12 @@ def printed(t, nr_known):
 
 
 @pytest.mark.parametrize("nr_known", [0, 3, 7], ids=["up to 3.2", "3.3", "since 3.5"])
-@settings(deadline=None)
 @given(st.data())
 def test_what_the_kernel_prints_comes_back(nr_known, data):
     task = data.draw(stats(nr_known))
     assert parse(printed(task, nr_known)) == task
 
 
-@settings(deadline=None)
 @given(stats(7), st.lists(st.integers(0, 9), max_size=4))
 def test_fields_of_a_later_kernel_do_no_harm(task, more):
     text = printed(task, 7).removesuffix(b"\n") + b"".join(b" %d" % n for n in more) + b"\n"

@@ -3,7 +3,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vmprobe.errors import FormatError
@@ -18,7 +18,6 @@ GOOD = (
 U32 = st.integers(0, 2**32 - 1)
 
 
-@settings(deadline=None)
 @given(
     name=st.text(st.characters(blacklist_characters="\0", blacklist_categories=["Cs"]), max_size=63),
     state=st.sampled_from(

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vmprobe.errors import FormatError
@@ -22,7 +22,6 @@ def printed(row):
     return path + f"{pad}{kind}\t{size}{used}{row.priority}\n".encode()
 
 
-@settings(deadline=None)
 @given(
     st.lists(
         st.builds(

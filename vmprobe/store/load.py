@@ -126,7 +126,7 @@ def load(path: str | os.PathLike[str], *, max_bytes: int | None = None) -> Snaps
 
 
 def _open(folder: Path, shown: str, max_bytes: int) -> tuple[FolderTables, dict[str, Any]]:
-    manifest = _read_manifest(folder)
+    manifest = _read_manifest(folder, shown)
     identities = {}
     for table, entry in manifest["tables"].items():
         for file in entry["files"]:
@@ -136,12 +136,13 @@ def _open(folder: Path, shown: str, max_bytes: int) -> tuple[FolderTables, dict[
     return FolderTables(shown, stored, max_bytes, identities, database), manifest
 
 
-def _read_manifest(folder: Path) -> dict[str, Any]:
+def _read_manifest(folder: Path, shown: str) -> dict[str, Any]:
     try:
         with _open_regular(folder / MANIFEST) as stream:
             data = stream.read(MAX_MANIFEST_BYTES + 1)
     except FileNotFoundError:
-        raise ManifestError(f"has no {MANIFEST}, so it is not a snapshot") from None
+        reason = f"has no {MANIFEST}, so it is not a snapshot"
+        raise SnapshotError(shown, reason, hint="name a folder that `vmprobe snapshot` wrote") from None
     if len(data) > MAX_MANIFEST_BYTES:
         raise ManifestError(f"{MANIFEST} is larger than {MAX_MANIFEST_BYTES} bytes")
     return parse(data)
