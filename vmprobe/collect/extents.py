@@ -56,6 +56,12 @@ class Extents:
         """Entries in all runs."""
         return int(self.nr_pages.sum(dtype=np.uint64))
 
+    def part(self, runs: slice) -> Extents:
+        """Return some of the runs, as views."""
+        return Extents(
+            self.vpn[runs], self.word[runs], self.nr_pages[runs], self.vma[runs], self.unstable[runs]
+        )
+
     def slabs(self) -> Iterator[slice]:
         """Yield slices of runs that hold about `SLAB_WORDS` entries each, at least one run."""
         ends = np.cumsum(self.nr_pages, dtype=np.uint64)

@@ -12,9 +12,20 @@ from vmprobe.schema import TABLES
 from vmprobe.tables import Coded, Table, from_rows
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from vmprobe.collect.address_space import AddressSpace
+    from vmprobe.collect.extents import Extents
+
+CHUNK_RUNS: Final = 1 << 16
+
+PRESENT, SWAP, FRAME_ENTRY = (pagemap.KINDS.index(kind) for kind in ("present", "swap", "frame-entry"))
+
+BITS: Final = {
+    "exclusive": pagemap.EXCLUSIVE,
+    "file": pagemap.FILE,
+    "soft_dirty": pagemap.SOFT_DIRTY,
+    "uffd_wp": pagemap.UFFD_WP,
+}
+"""Columns that are one bit of the word."""
 
 SMAPS_COLUMNS: Final = {"Rss": "rss_bytes", "Pss": "pss_bytes", "Swap": "swap_bytes"}
 
@@ -58,7 +69,9 @@ def vma_table(spaces: list[tuple[int, AddressSpace]], page_size: int, *, with_sm
 
 
 def mapping_table(spaces: list[tuple[int, AddressSpace]], *, frames_visible: bool) -> Table:
-    """Return the entries of all address spaces.
+    """Return the entries of all address spaces, and take the runs out of these.
+
+    Runs are the largest thing in memory beside the frames, and would be there twice otherwise.
 
     Parameters
     ----------
@@ -67,45 +80,67 @@ def mapping_table(spaces: list[tuple[int, AddressSpace]], *, frames_visible: boo
     frames_visible
         Whether the kernel shows frame numbers and swap slots to us; it prints zeros otherwise.
     """
-    firsts = np.cumsum([0, *(len(space.vmas) for _, space in spaces)])
-    mms: list[NDArray[np.uint32]] = []
-    vmas: list[NDArray[np.uint32]] = []
-    for first, (number, space) in zip(firsts.tolist(), spaces, strict=False):
-        nr = len(space.extents)
-        mms.append(np.full(nr, number, np.uint32))
-        vmas.append(np.where(space.extents.vma == NO_VMA, NO_VMA, space.extents.vma + np.uint32(first)))
-    runs = join([space.extents for _, space in spaces])
-    words, nr_rows = runs.word, len(runs)
-    mm = np.concatenate(mms or [np.empty(0, np.uint32)])
-    vma = np.concatenate(vmas or [np.empty(0, np.uint32)]).astype(np.uint32)
-    kinds = pagemap.kinds(words)
-    codes = {kind: code for code, kind in enumerate(pagemap.KINDS)}
-    is_frame = (kinds == codes["present"]) | (kinds == codes["frame-entry"])
-    is_swap = kinds == codes["swap"]
-    has_type = is_swap | (kinds == codes["frame-entry"])
-    columns: dict[str, Any] = {
-        "mm": mm,
-        "vma": np.where(vma == NO_VMA, np.uint32(0), vma),
-        "vpn": runs.vpn,
-        "nr_pages": runs.nr_pages,
-        "kind": Coded(kinds, pagemap.KINDS),
-        "exclusive": _bit(words, pagemap.EXCLUSIVE),
-        "file": _bit(words, pagemap.FILE),
-        "soft_dirty": _bit(words, pagemap.SOFT_DIRTY),
-        "uffd_wp": _bit(words, pagemap.UFFD_WP),
-        "unstable": runs.unstable,
-    }
-    valid = {}
-    if (vma == NO_VMA).any():
-        valid["vma"] = vma != NO_VMA
-    if frames_visible:
-        columns["pfn"] = np.where(is_frame, pagemap.frames(words), np.uint64(0))
-        columns["swap_type"] = np.where(has_type, pagemap.swap_types(words), np.uint8(0))
-        columns["swap_offset"] = np.where(is_swap, pagemap.swap_offsets(words), np.uint64(0))
-        valid |= {"pfn": is_frame, "swap_type": has_type, "swap_offset": is_swap}
-    return Table(TABLES["mappings"], columns, nr_rows, valid)
+    columns = _Columns(sum(len(space.extents) for _, space in spaces))
+    first_row, first_vma = 0, 0
+    for number, space in spaces:
+        for low in range(0, len(space.extents), CHUNK_RUNS):
+            part = space.extents.part(slice(low, low + CHUNK_RUNS))
+            columns.fill(slice(first_row, first_row + len(part)), part, number, first_vma)
+            first_row += len(part)
+        first_vma += len(space.vmas)
+        space.extents = join([])
+    return columns.table(frames_visible=frames_visible)
 
 
-def _bit(words: NDArray[np.uint64], mask: np.uint64) -> NDArray[np.bool_]:
-    chosen: NDArray[np.bool_] = (words & mask) != 0
-    return chosen
+class _Columns:
+    """The columns while they are filled, piece by piece so that what is computed on the way stays small."""
+
+    def __init__(self, nr_rows: int) -> None:
+        self.nr_rows = nr_rows
+        self.mm = np.empty(nr_rows, np.uint32)
+        self.vma = np.empty(nr_rows, np.uint32)
+        self.vpn = np.empty(nr_rows, np.uint64)
+        self.nr_pages = np.empty(nr_rows, np.uint32)
+        self.kind = np.empty(nr_rows, np.uint8)
+        self.pfn = np.empty(nr_rows, np.uint64)
+        self.swap_type = np.empty(nr_rows, np.uint8)
+        self.swap_offset = np.empty(nr_rows, np.uint64)
+        self.unstable = np.empty(nr_rows, np.bool_)
+        self.bits = {name: np.empty(nr_rows, np.bool_) for name in BITS}
+        self.valid = {
+            name: np.empty(nr_rows, np.bool_) for name in ("vma", "pfn", "swap_type", "swap_offset")
+        }
+
+    def fill(self, rows: slice, runs: Extents, mm: int, first_vma: int) -> None:
+        """Write one piece of one address space."""
+        words = runs.word
+        self.mm[rows] = mm
+        self.valid["vma"][rows] = has_vma = runs.vma != NO_VMA
+        self.vma[rows] = np.where(has_vma, runs.vma + np.uint32(first_vma), np.uint32(0))
+        self.vpn[rows], self.nr_pages[rows], self.unstable[rows] = runs.vpn, runs.nr_pages, runs.unstable
+        self.kind[rows] = kinds = pagemap.kinds(words)
+        is_swap, is_entry = kinds == SWAP, kinds == FRAME_ENTRY
+        self.valid["pfn"][rows] = (kinds == PRESENT) | is_entry
+        self.valid["swap_type"][rows] = has_type = is_swap | is_entry
+        self.valid["swap_offset"][rows] = is_swap
+        self.pfn[rows] = pagemap.frames(words)
+        self.swap_type[rows] = np.where(has_type, pagemap.swap_types(words), np.uint8(0))
+        self.swap_offset[rows] = np.where(is_swap, pagemap.swap_offsets(words), np.uint64(0))
+        for name, mask in BITS.items():
+            self.bits[name][rows] = (words & mask) != 0
+
+    def table(self, *, frames_visible: bool) -> Table:
+        """Return the table; hidden numbers leave their columns out."""
+        columns: dict[str, Any] = {
+            "mm": self.mm,
+            "vma": self.vma,
+            "vpn": self.vpn,
+            "nr_pages": self.nr_pages,
+            "kind": Coded(self.kind, pagemap.KINDS),
+            "unstable": self.unstable,
+            **self.bits,
+        }
+        if frames_visible:
+            columns |= {"pfn": self.pfn, "swap_type": self.swap_type, "swap_offset": self.swap_offset}
+        valid = {n: ok for n, ok in self.valid.items() if n in columns and not (n == "vma" and ok.all())}
+        return Table(TABLES["mappings"], columns, self.nr_rows, valid)

@@ -88,6 +88,7 @@ def take(options: Options | None = None, progress: Progress | None = None) -> Sn
     tables["tasks"] = task_table(tasks)
     spaces = list(enumerate(walks.spaces))
     tables["vmas"] = vma_table(spaces, about["page_size"], with_smaps=options.smaps)
+    moved = walks.volatility()
     tables["mappings"] = mapping_table(spaces, frames_visible=walks.frames_visible())
     tables["counters"] = counters.counter_table(before, after)
     if before.zones is not None:
@@ -110,7 +111,7 @@ def take(options: Options | None = None, progress: Progress | None = None) -> Sn
         "volatility": {
             "frames_compared": frames.nr_compared,
             "frames_changed": frames.nr_changed,
-            **walks.volatility(),
+            **moved,
             "processes_appeared": None if options.selective else _appeared(proc, tasks),
             "free_pages_before": before.free_pages,
             "free_pages_after": after.free_pages,
