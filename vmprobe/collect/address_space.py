@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from vmprobe.collect.extents import Extents, VmaIndex, join, read_extents, recheck
 from vmprobe.errors import FormatError
 from vmprobe.formats import maps, smaps, stat
-from vmprobe.sources.pagemap import VEC_LEN, PagemapScanner, coalesced
+from vmprobe.sources.pagemap import VEC_LEN, PagemapScanner, coalesced, united
 from vmprobe.sources.procfs import ProcessDir, read_fd
 
 if TYPE_CHECKING:
@@ -141,26 +141,36 @@ class Reader:
 
     def _read_entries(self, fd: int, space: AddressSpace) -> None:
         rows = [row.vma for row in space.vmas if row.vma.end <= USER_END]
-        if not rows:
-            return
+        if rows:
+            index = VmaIndex(rows, self.page_size)
+            runs = coalesced(self._populated(fd, rows))
+            space.extents = read_extents(fd, runs, index, self.meter, "pagemap")
+
+    def _populated(self, fd: int, rows: list[maps.MapsRow]) -> list[tuple[int, int]]:
+        """Return runs of page numbers that hold all entries: by the ioctl, or whole VMAs without it."""
         with self.meter.reading("pagemap-scan") as cost:
             runs = self.scanner.populated(fd, rows[0].start, rows[-1].end, self.page_size)
             cost.nr_reads = 1 + len(runs or ()) // VEC_LEN
         if runs is None:
             runs = [(row.start // self.page_size, row.end // self.page_size) for row in rows]
-        index = VmaIndex(rows, self.page_size)
-        space.extents = read_extents(fd, coalesced(runs), index, self.meter, "pagemap")
+        return runs
 
     def recheck(self, space: AddressSpace) -> NDArray[np.uint64] | None:
         """Read the entries again; return the frames of those that changed, None when there was nothing to do.
 
-        A process that is gone by now has changed all of them.
+        A process that is gone by now has changed all of them. What is mapped by now outside the VMAs of the
+        first look is seen as far as it lies between the first and the last of them.
         """
-        if not len(space.extents):
+        rows = [row.vma for row in space.vmas if row.vma.end <= USER_END]
+        if not rows:
             return None
+        before = zip(
+            space.extents.vpn.tolist(), (space.extents.vpn + space.extents.nr_pages).tolist(), strict=True
+        )
         try:
             with self._opened(space.task) as (_, _, pagemap_fd):
-                space.nr_changed, frames = recheck(pagemap_fd, space.extents, self.meter)
+                runs = united(self._populated(pagemap_fd, rows), before)
+                space.nr_changed, frames = recheck(pagemap_fd, coalesced(runs), space.extents, self.meter)
         except (OSError, FormatError) as error:
             space.recheck_error = str(error)
             space.extents.unstable[:] = True

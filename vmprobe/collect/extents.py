@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from vmprobe.formats import pagemap
-from vmprobe.sources.pagemap import SLAB_WORDS, coalesced, read_runs
+from vmprobe.sources.pagemap import read_runs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from numpy.typing import NDArray
 
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from vmprobe.sources.meter import Meter
 
 Words = np.ndarray[tuple[int], np.dtype[np.uint64]]
+
+IGNORED: Final = pagemap.EXCLUSIVE | pagemap.SOFT_DIRTY
+"""Bits of an entry that change without it: a second mapper elsewhere, a write."""
 
 NO_VMA: Final = 0xFFFFFFFF
 """Stands for null in `Extents.vma`."""
@@ -61,16 +64,6 @@ class Extents:
         return Extents(
             self.vpn[runs], self.word[runs], self.nr_pages[runs], self.vma[runs], self.unstable[runs]
         )
-
-    def slabs(self) -> Iterator[slice]:
-        """Yield slices of runs that hold about `SLAB_WORDS` entries each, at least one run."""
-        ends = np.cumsum(self.nr_pages, dtype=np.uint64)
-        low = 0
-        while low < len(self):
-            before = ends[low - 1] if low else np.uint64(0)
-            high = max(low + 1, int(np.searchsorted(ends, before + np.uint64(SLAB_WORDS), "right")))
-            yield slice(low, high)
-            low = high
 
 
 def join(parts: list[Extents]) -> Extents:
@@ -134,8 +127,24 @@ def read_extents(
     return join(parts)
 
 
-def recheck(fd: int, extents: Extents, meter: Meter) -> tuple[int, NDArray[np.uint64]]:
-    """Read every run again and mark those in which an entry differs.
+def recheck(
+    fd: int, runs: Iterable[tuple[int, int]], extents: Extents, meter: Meter
+) -> tuple[int, NDArray[np.uint64]]:
+    """Read page tables again and mark the runs in which an entry differs.
+
+    Entries that are there now and were not count as changed too: whoever maps a frame only now explains a map
+    count that is one too high. The bits `IGNORED` may differ, since a neighbour's doing changes them.
+
+    Parameters
+    ----------
+    fd
+        An open pagemap.
+    runs
+        Page numbers to read, ascending and disjoint: all that is populated now, and all that was.
+    extents
+        What the first look found; its `unstable` is set.
+    meter
+        Where costs go.
 
     Returns
     -------
@@ -147,25 +156,31 @@ def recheck(fd: int, extents: Extents, meter: Meter) -> tuple[int, NDArray[np.ui
     OSError
         What the kernel answered.
     """
-    nr_changed = 0
+    nr_changed, nr_seen = 0, np.zeros(len(extents), np.uint32)
     moved = []
-    for part in extents.slabs():
-        vpn, nr_pages = extents.vpn[part], extents.nr_pages[part]
-        expected = pagemap.expand(extents.word[part], nr_pages)
-        # Each run starts at `first` among the entries of this slab.
-        first = np.cumsum(nr_pages, dtype=np.uint64) - nr_pages
-        wanted = np.repeat(vpn - first, nr_pages) + np.arange(len(expected), dtype=np.uint64)
-        ends = (vpn + nr_pages).tolist()
-        again = np.zeros(len(expected), np.uint64)
-        for vpns, words in read_runs(
-            fd, coalesced(zip(vpn.tolist(), ends, strict=True)), meter, "pagemap-second"
-        ):
-            low, high = np.searchsorted(wanted, (vpns[0], vpns[-1] + np.uint64(1)))
-            at = np.searchsorted(vpns, wanted[low:high])
-            again[low:high] = np.where(vpns[at] == wanted[low:high], words[at], 0)
-        changed = again != expected
-        if changed.any():
-            nr_changed += int(np.count_nonzero(changed))
-            extents.unstable[part] = np.logical_or.reduceat(changed, first.astype(np.intp))
-            moved += [pagemap.frames(expected[changed]), pagemap.frames(again[changed])]
-    return nr_changed, np.concatenate(moved or [np.empty(0, np.uint64)])
+    ends = extents.vpn + extents.nr_pages
+    for vpns, words in read_runs(fd, runs, meter, "pagemap-second"):
+        low, high = vpns[0], vpns[-1] + np.uint64(1)
+        chosen = slice(int(np.searchsorted(ends, low, "right")), int(np.searchsorted(extents.vpn, high)))
+        first = np.maximum(extents.vpn[chosen], low)
+        nr_pages = (np.minimum(ends[chosen], high) - first).astype(np.int64)
+        offsets = (np.cumsum(nr_pages) - nr_pages).astype(np.uint64)
+        each_vpn = np.repeat(first - offsets, nr_pages) + np.arange(int(nr_pages.sum()), dtype=np.uint64)
+        at = np.searchsorted(vpns, each_vpn)
+        expected = np.zeros(len(words), np.uint64)
+        expected[at] = pagemap.expand(
+            pagemap.advance(extents.word[chosen], first - extents.vpn[chosen]), nr_pages
+        )
+        now = np.where(pagemap.populated(words), words, np.uint64(0))
+        differs = ((now ^ expected) & ~IGNORED) != 0
+        nr_seen[chosen] += nr_pages.astype(np.uint32)
+        if differs.any():
+            nr_changed += int(np.count_nonzero(differs))
+            changed_runs = np.repeat(np.arange(chosen.start, chosen.stop), nr_pages)[differs[at]]
+            extents.unstable[changed_runs] = True
+            moved += [pagemap.frames(expected[differs]), pagemap.frames(now[differs])]
+    gone = nr_seen < extents.nr_pages  # the address space ended: there was nothing to read
+    extents.unstable[gone] = True
+    nr_changed += int((extents.nr_pages - nr_seen)[gone].sum())
+    pfns = np.concatenate(moved or [np.empty(0, np.uint64)])
+    return nr_changed, pfns[pfns != 0]

@@ -235,6 +235,15 @@ def expand(first_words: NDArray[np.uint64], nr_pages: NDArray[np.integer[Any]]) 
     return np.repeat(first_words, lengths) + np.repeat(_steps(first_words), lengths) * inside
 
 
+def advance(words: NDArray[np.uint64], nr_pages: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Return the words of runs `nr_pages` pages behind their first word.
+
+    >>> hex(advance(np.array([1 << 63 | 7], np.uint64), np.array([2], np.uint64))[0])
+    '0x8000000000000009'
+    """
+    return words + _steps(words) * nr_pages
+
+
 def frames(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """Return the page frame number of present words and frame-entries, 0 for others and hidden ones.
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import heapq
 import mmap
 import os
 import struct
@@ -36,8 +37,8 @@ VEC_LEN: Final = 512
 """Regions per call. More than the kernel's own batch (PAGEMAP_WALK_SIZE >> PAGE_SHIFT regions, 512 with 4 KiB
 pages) makes it return a stale walk_end when it needs several batches and then finishes."""
 
-SLAB_WORDS: Final = 1 << 18
-"""Words handed out at a time: 2 MiB, so that one huge process does not decide our memory."""
+SLAB_WORDS: Final = 1 << 16
+"""Words handed out at a time: 512 KiB, so that reading a huge process does not make us one too."""
 
 GAP_PAGES: Final = 256
 """Holes up to this many entries are read rather than skipped: 2 KiB of zeros cost less than a system call."""
@@ -159,6 +160,24 @@ def coalesced(runs: Iterable[tuple[int, int]], gap_pages: int = GAP_PAGES) -> It
         else:
             yield low, high
             low, high = first, end
+    if low >= 0:
+        yield low, high
+
+
+def united(*lists: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Merge ascending lists of runs into one that covers them all.
+
+    >>> list(united([(0, 2), (8, 9)], [(1, 3), (5, 6)]))
+    [(0, 3), (5, 6), (8, 9)]
+    """
+    low = high = -1
+    for first, end in heapq.merge(*lists):
+        if first > high:
+            if low >= 0:
+                yield low, high
+            low, high = first, end
+        else:
+            high = max(high, end)
     if low >= 0:
         yield low, high
 
