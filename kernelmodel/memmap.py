@@ -65,8 +65,8 @@ CLASS_INFO: Final = {
     PageClass.SWAPCACHE: ClassInfo("swap cache", "back from swap, not mapped"),
     PageClass.SHMEM: ClassInfo("shmem", "tmpfs, memfd, shared memory"),
     PageClass.FILE: ClassInfo("file", "page cache of files"),
-    PageClass.DRIVER: ClassInfo("driver", "kernel pages in processes"),
-    PageClass.KERNEL: ClassInfo("kernel", "other kernel allocations"),
+    PageClass.DRIVER: ClassInfo("driver", "mapped by drivers; zsmalloc"),
+    PageClass.KERNEL: ClassInfo("kernel", "large kmalloc, drivers, other"),
     PageClass.UNKNOWN: ClassInfo("unknown", "flag word 0: undecidable"),
 }
 """Name and meaning of each class."""

@@ -184,6 +184,40 @@ def test_a_second_look_finds_nothing_in_a_still_tree_and_everything_that_moved(
     assert unstable == {pfn for pfn in wanted if pfn < len(frames)}
 
 
+def write_word(path: Path, index: int, word: int) -> None:
+    with path.open("r+b") as file:
+        file.seek(index * 8)
+        file.write(struct.pack("<Q", word))
+
+
+def test_an_entry_that_is_there_only_at_the_second_look_is_a_change(root: Path) -> None:
+    """Its frame is not stable: somebody maps it by now who was not seen to."""
+    pagemap = root / str(pid_of(root)) / "pagemap"
+    first = next(iter(entries(photograph(root))))
+    before = entries(photograph(root))
+    new = next(vpn for vpn in range(first, first + 5000) if vpn not in before)
+
+    def appear(stage: str, done: int, total: int) -> None:
+        if stage.startswith("map counts") and done == total:
+            write_word(pagemap, new, 1 << 63 | 77)
+
+    snapshot = take(Options(procfs=str(root), sysfs=str(root)), progress=appear)
+    assert new not in entries(snapshot)
+    assert snapshot.manifest["volatility"]["entries_changed"] == 1
+    assert np.flatnonzero(snapshot.table("frames").column("unstable")).tolist() == [77]
+
+
+def test_a_frame_that_changed_and_changed_back_is_unstable(root: Path) -> None:
+    """Equal flags at both looks, but in between it was mapped though it has no MMAP, or free and charged."""
+    flags = struct.unpack("<1024Q", (root / "kpageflags").read_bytes()[:8192])
+    unmapped = next(pfn for pfn, word in enumerate(flags) if not word >> 10 & 3)
+    free = next(pfn for pfn, word in enumerate(flags) if word >> 10 & 1)
+    write_word(root / "kpagecount", unmapped, 1)
+    write_word(root / "kpagecgroup", free, 4711)
+    snapshot = photograph(root)
+    assert np.flatnonzero(snapshot.table("frames").column("unstable")).tolist() == sorted((unmapped, free))
+
+
 def test_flags_that_only_keep_books_do_not_make_a_frame_unstable(root: Path) -> None:
     def flip(stage: str, done: int, total: int) -> None:
         if stage.startswith("map counts") and done == total:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from vmprobe.analyses.show import show
 from vmprobe.collect import Options, take
 from vmprobe.collect.sharing import group_by_kcmp
 from vmprobe.sources.pagemap import PagemapScanner
@@ -81,6 +82,9 @@ def test_resident_pages_are_what_smaps_rollup_sums(start: Callable[..., Any], ro
     rollup = Path(f"/proc/{child.pid}/smaps_rollup").read_text()
     rss_kib = int(re.search(r"^Rss: +(\d+) kB$", rollup, re.MULTILINE)[1])  # type: ignore[index]
     assert resident * PAGE == rss_kib * 1024
+    processes = show(snapshot).processes
+    assert processes is not None
+    assert processes.largest[0].resident_bytes == rss_kib * 1024
     assert only_read >= {child.facts["start"] + i * PAGE for i in range(40, 48)}
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from vmprobe.bridge.memmap import Histogram, Runs, frame_runs, histogram
 from vmprobe.bridge.pageclass import zero_holes
-from vmprobe.bridge.resources import ram_ranges
+from vmprobe.bridge.resources import frames_inside, ram_ranges
 from vmprobe.tables import Coded
 
 if TYPE_CHECKING:
@@ -50,6 +50,14 @@ class Evidence:
         if self.runs is None or ram is None:
             return None
         return int(zero_holes(self.runs, ram).sum())
+
+    def reserved_ram(self) -> int:
+        """Return the reserved frames that have memory behind them; 0 where that is not known."""
+        ram = ram_ranges(self.snapshot)
+        if self.runs is None or ram is None:
+            return 0
+        ranges = self.runs.having("RESERVED")
+        return int(frames_inside(ram, ranges[:, 0], ranges[:, 1]).sum())
 
     @cached_property
     def entries(self) -> Counter[tuple[str, int | None]] | None:
@@ -122,7 +130,8 @@ def why_missing(snapshot: Snapshot, table: str, file: str) -> str:
     """
     if table == "frames" and not snapshot.manifest.get("options", {}).get("frames", True):
         return "not in this snapshot: it was taken without frames"
-    for entry in snapshot.manifest.get("unread", ()):
+    unread = snapshot.manifest.get("unread", ())
+    for entry in sorted(unread, key=lambda entry: entry["what"] != file):
         # What is lost is a table or a column of one, or several of them: "vmas, mappings".
         lost = {name.partition(".")[0] for name in (entry.get("lost") or "").split(", ")}
         if entry["what"] == file or table in lost:

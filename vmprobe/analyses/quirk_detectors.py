@@ -116,13 +116,22 @@ def uptodate_on_free(evidence: Evidence) -> Finding:
 def marker_as_swap(evidence: Evidence) -> Finding:
     """Entries that are markers."""
     found = evidence.entries_of("guard", "uffd-wp", "poisoned", "marker")
-    return NO_MAPPINGS if found is None else _seen(found, "marker entries")
+    return _entries(evidence, found, "marker entries")
 
 
 def frame_entries(evidence: Evidence) -> Finding:
     """Entries with a frame in place of a swap slot."""
     found = evidence.entries_of("frame-entry")
-    return NO_MAPPINGS if found is None else _seen(found, "entries that hold a frame number")
+    return _entries(evidence, found, "entries that hold a frame number")
+
+
+def _entries(evidence: Evidence, found: int | None, what: str) -> Finding:
+    """Judge a count of entries; hidden swap fields make none of them worth nothing."""
+    if found is None:
+        return NO_MAPPINGS
+    if not found and not evidence.snapshot.table("mappings", ("pfn",)).has("pfn"):
+        return Finding(UNKNOWN, "the kernel hides what entries hold")
+    return _seen(found, what)
 
 
 def deferred_memory(evidence: Evidence) -> Finding:
@@ -156,7 +165,10 @@ def stale_walk_end(evidence: Evidence) -> Finding:
     noted = evidence.snapshot.manifest.get("scan_ioctl")
     stale = noted.get("stale_walk_end") if isinstance(noted, dict) else None
     if not isinstance(stale, bool):
-        return Finding(UNKNOWN, "PAGEMAP_SCAN was not tried")
+        refused = isinstance(noted, dict) and noted.get("supported") is False
+        return (
+            Finding(ABSENT, "this kernel has no PAGEMAP_SCAN") if refused else Finding(UNKNOWN, "not tried")
+        )
     return Finding(PRESENT if stale else ABSENT, "tried on memory of our own")
 
 

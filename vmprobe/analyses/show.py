@@ -117,13 +117,14 @@ def show(snapshot: Snapshot, *, largest: int = LARGEST) -> Show:
     largest
         How many processes to list.
     """
+    evidence = Evidence(snapshot)
     answer = Show(
         path=snapshot.path,
         host=host(snapshot),
         zones=zones(snapshot) if snapshot.has("zones") else None,
         free_areas=free_areas(snapshot) if snapshot.has("free_areas") else None,
-        frames=frames(Evidence(snapshot)),
-        processes=processes(snapshot, largest=largest) if snapshot.has("tasks") else None,
+        frames=frames(evidence),
+        processes=processes(evidence, largest=largest) if snapshot.has("tasks") else None,
         unread=unread(snapshot),
         drift=drift(snapshot),
         cost=cost(snapshot),

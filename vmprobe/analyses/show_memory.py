@@ -153,7 +153,10 @@ def _unknown(evidence: Evidence, counted: Classes) -> UnknownBounds:
     nr_frames = counted.nr_unknown
     pcp = evidence.zone_sum("pcp_pages")
     present, managed = evidence.zone_sum("present_pages"), evidence.zone_sum("managed_pages")
-    not_given = None if present is None or managed is None else max(0, present - managed)
+    not_given = None
+    if present is not None and managed is not None:
+        # What is reserved for good is never given; it has a class of its own.
+        not_given = max(0, present - managed - evidence.reserved_ram())
     holes: int | None = 0
     if not counted.holes_known:
         holes = None if present is None else max(0, counted.nr_frames - present)

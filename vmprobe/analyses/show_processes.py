@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vmprobe.analyses.evidence import coded
+from vmprobe.bridge.resources import frames_inside
 
 if TYPE_CHECKING:
-    from vmprobe.tables import Snapshot
+    from vmprobe.analyses.evidence import Evidence
 
 FROM_MAPPINGS = "page tables"
 FROM_STAT = "stat"
@@ -28,7 +29,7 @@ class ProcessRow:
     nr_processes
         Processes that share the address space.
     resident_pages, resident_bytes
-        Pages with a present entry, each entry once; the zero page counts.
+        Pages with a present entry, each entry once. Without flag words the zero page and hugetlb pages count.
     swapped_pages
         Entries that are in swap; None where the page tables were not read.
     counted_from
@@ -104,34 +105,45 @@ class _Task:
     error: str | None
 
 
-def pages_by_mm(snapshot: Snapshot, kind: str) -> dict[int, int] | None:
-    """Return the entries of `kind` in each address space; None without mappings."""
-    if not snapshot.has("mappings"):
+def pages_by_mm(evidence: Evidence, kind: str) -> dict[int, int] | None:
+    """Return the entries of `kind` in each address space; None without mappings.
+
+    Entries of the zero page and of hugetlb pages are left out where the flag words tell them: the kernel's
+    Rss does not count them either (`fs/proc/task_mmu.c: smaps_pte_entry, smaps_hugetlb_range`).
+    """
+    if not evidence.snapshot.has("mappings"):
         return None
-    table = snapshot.table("mappings", ("mm", "kind", "nr_pages"))
+    table = evidence.snapshot.table("mappings", ("mm", "kind", "nr_pages", "pfn"))
     kinds = coded(table, "kind")
     if kind not in kinds.values:
         return {}
     chosen = kinds.codes == kinds.values.index(kind)
     mms, index = np.unique(table.column("mm")[chosen], return_inverse=True)
     pages = np.zeros(mms.size, np.int64)
-    np.add.at(pages, index, table.column("nr_pages")[chosen].astype(np.int64))
+    nr_pages = table.column("nr_pages")[chosen].astype(np.int64)
+    if evidence.runs is not None and table.has("pfn"):
+        uncounted = evidence.runs.having("ZERO_PAGE", "HUGE")
+        pfn = table.column("pfn")[chosen].astype(np.int64)
+        if len(uncounted):
+            nr_pages = nr_pages - frames_inside(uncounted, pfn, pfn + nr_pages)
+    np.add.at(pages, index, nr_pages)
     return dict(zip(mms.tolist(), pages.tolist(), strict=True))
 
 
-def processes(snapshot: Snapshot, *, largest: int) -> Processes:
+def processes(evidence: Evidence, *, largest: int) -> Processes:
     """Return what the snapshot says about processes; each address space counts once.
 
     Parameters
     ----------
-    snapshot
-        It has tasks.
+    evidence
+        Of a snapshot that has tasks.
     largest
         How many of the largest to list.
     """
+    snapshot = evidence.snapshot
     names = ("pid", "comm", "uid", "mm", "mm_evidence", "rss_pages", "kernel_thread", "error")
     tasks = [_Task(*row) for row in snapshot.table("tasks", names).rows(*names)]
-    present, swapped = pages_by_mm(snapshot, "present"), pages_by_mm(snapshot, "swap")
+    present, swapped = pages_by_mm(evidence, "present"), pages_by_mm(evidence, "swap")
     spaces: dict[tuple[str, int], list[_Task]] = {}
     for task in sorted(tasks, key=lambda t: t.pid):
         if not task.kernel_thread:

@@ -43,6 +43,12 @@ class Runs:
     nr_unread: int
     nr_rows: int
 
+    def having(self, *flags: str) -> NDArray[np.int64]:
+        """Return the half-open frame ranges of the runs that have any of `flags`, ascending. Shape (n, 2)."""
+        chosen = (self.words & np.uint64(mask(*flags))) != 0
+        start = self.start_pfn[chosen]
+        return np.stack((start, start + self.nr_frames[chosen]), axis=1)
+
 
 @dataclass(frozen=True)
 class Histogram:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -109,11 +110,13 @@ def snapshot(
         check_target(target, force=force)
         with progress_line() as progress:
             taken = take(options, progress=progress)
+        begin = time.perf_counter()
         written = write(taken, target, force=force)
+        write_seconds = time.perf_counter() - begin
     if as_json:
-        write_json(_answer(taken, written))
+        write_json(_answer(taken, written, write_seconds))
     else:
-        write_text(_layout(taken, written))
+        write_text(_layout(taken, written, write_seconds))
 
 
 @contextmanager
@@ -139,13 +142,14 @@ def _default_name() -> str:
     return f"vmprobe-{datetime.now(UTC):%Y%m%dT%H%M%SZ}{SUFFIX}"
 
 
-def _answer(taken: Snapshot, written: WrittenSnapshot) -> dict[str, Any]:
+def _answer(taken: Snapshot, written: WrittenSnapshot, write_seconds: float) -> dict[str, Any]:
     """Return what ``--json`` prints."""
     manifest = taken.manifest
     return {
         "path": str(written.path),
         "bytes": written.nr_bytes,
         "seconds": manifest["time"]["seconds"],
+        "write_seconds": round(write_seconds, 6),
         "rows": {name: len(taken.table(name)) for name in taken.tables()},
         "volatility": manifest["volatility"],
         "frozen": manifest["frozen"],
@@ -153,13 +157,14 @@ def _answer(taken: Snapshot, written: WrittenSnapshot) -> dict[str, Any]:
     }
 
 
-def _layout(taken: Snapshot, written: WrittenSnapshot) -> Report:
+def _layout(taken: Snapshot, written: WrittenSnapshot, write_seconds: float) -> Report:
     from vmprobe.analyses.report import Fact, Facts, Kind, Note, Report
 
     tasks, manifest = taken.table("tasks"), taken.manifest
     facts = [
         Fact("size", written.nr_bytes, Kind.BYTES),
         Fact("taken in", manifest["time"]["seconds"], Kind.SECONDS),
+        Fact("written in", write_seconds, Kind.SECONDS),
         Fact("frames", len(taken.table("frames")) if taken.has("frames") else None, Kind.COUNT),
         Fact("processes", len(tasks), Kind.COUNT),
         Fact("address spaces", len(set(tasks.column("mm")[tasks.is_valid("mm")].tolist())), Kind.COUNT),
@@ -187,5 +192,6 @@ def _held(entry: dict[str, Any]) -> str:
     if entry["error"]:
         return f"process {entry['pid']} was not stopped: {entry['error']}"
     early = ", let go at the limit before the reading was over" if entry["released_early"] else ""
+    plural = "" if entry["nr_threads"] == 1 else "s"
     held = seconds_text(entry["stopped_us"] / 1e6)
-    return f"process {entry['pid']}: {entry['nr_threads']} threads for {held}{early}"
+    return f"process {entry['pid']}: {entry['nr_threads']} thread{plural} for {held}{early}"

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from vmprobe.collect.frames import zone_ranges
-from vmprobe.collect.unread import ROOT
+from vmprobe.collect.unread import ADMIN, ROOT
 from vmprobe.formats import buddyinfo, iomem, meminfo, pagetypeinfo, swaps, vmstat, zoneinfo
 from vmprobe.schema import TABLES
 from vmprobe.tables import Table, from_rows
@@ -210,7 +210,7 @@ def read_once(proc: Tree, unread: Unread, tables: dict[str, Table]) -> int | Non
         _put(tables, "pageblocks_by_type", ("node", "zone", "migratetype", "nr_pageblocks"), types.pageblocks)
     ranges = files.parsed("iomem", iomem.parse, lost="resources")
     if ranges is not None and iomem.hidden(ranges):
-        unread.add("iomem", "the kernel shows zeros for addresses", needs="CAP_SYS_ADMIN", lost="resources")
+        unread.add("iomem", "the kernel shows zeros for addresses", needs=ADMIN, lost="resources")
     elif ranges is not None:
         _put(tables, "resources", ("depth", "start", "last", "name"), ranges)
     areas = files.parsed("swaps", swaps.parse, lost="swap_areas")

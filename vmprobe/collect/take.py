@@ -7,6 +7,7 @@ done later, from the snapshot.
 from __future__ import annotations
 
 import contextlib
+import os
 from typing import TYPE_CHECKING, Any
 
 from vmprobe import __version__
@@ -95,7 +96,8 @@ def take(options: Options | None = None, progress: Progress | None = None) -> Sn
         tables["zones"] = counters.zone_table(before.zones)
     if before.buddy is not None:
         tables["free_areas"] = counters.free_area_table(before.buddy, after.buddy)
-    if (frame_table := frames.table()) is not None:
+    frame_table = frames.table()
+    if frame_table is not None:
         tables["frames"] = frame_table
     _cgroups(sys, unread, tables)
     if options.redact:
@@ -103,14 +105,14 @@ def take(options: Options | None = None, progress: Progress | None = None) -> Sn
         about["boot_id"] = None
     manifest = {
         "format": {"name": FORMAT_NAME, "version": [FORMAT_MAJOR, FORMAT_MINOR]},
-        "program": {"name": "vmprobe", "version": __version__},
+        "program": {"name": "vmprobe", "version": __version__, "pid": os.getpid()},
         "host": about,
         "privileges": host.privileges(proc),
         "options": options.manifest(),
         "frozen": stops.manifest(),
         "volatility": {
-            "frames_compared": frames.nr_compared,
-            "frames_changed": frames.nr_changed,
+            "frames_compared": frames.nr_compared if frame_table is not None else None,
+            "frames_changed": frames.nr_changed if frame_table is not None else None,
             **moved,
             "processes_appeared": None if options.selective else _appeared(proc, tasks),
             "free_pages_before": before.free_pages,

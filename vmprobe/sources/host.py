@@ -55,16 +55,23 @@ def describe(proc: Tree) -> dict[str, Any]:
         "nr_cpus": os.cpu_count(),
         "clock_ticks": os.sysconf("SC_CLK_TCK"),
         "mem_total_bytes": total,
-        "config": kernel_config(proc),
+        "config": kernel_config(proc, release),
     }
 
 
-def kernel_config(proc: Tree) -> dict[str, bool] | None:
-    """Return which of `CONFIG_OPTIONS` the kernel was built with, None when it does not say."""
+def kernel_config(proc: Tree, release: str) -> dict[str, bool] | None:
+    """Return which of `CONFIG_OPTIONS` the kernel was built with, None when nothing tells.
+
+    That is ``/proc/config.gz``, or the file that distributions without it put beside the kernel.
+    """
     try:
         text = gzip.decompress(proc.read("config.gz", "host")).decode(errors="replace")
     except (OSError, EOFError, zlib.error):
-        return None
+        try:
+            with open(f"/boot/config-{release}", encoding="utf-8", errors="replace") as file:
+                text = file.read()
+        except OSError:
+            return None
     lines = set(text.splitlines())
     return {name: f"CONFIG_{name}=y" in lines for name in CONFIG_OPTIONS}
 

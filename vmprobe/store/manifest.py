@@ -167,7 +167,7 @@ _COLLECTED: Final = _keys(
         _keys(pid=_whole(), nr_threads=_whole(), stopped_us=_whole(), released_early=_boolean)
     ),
     volatility=_keys(
-        frames_compared=_whole(), frames_changed=_whole(),
+        frames_compared=_or_null(_whole()), frames_changed=_or_null(_whole()),
         entries_compared=_whole(), entries_changed=_whole(),
         processes_vanished=_whole(), processes_appeared=_or_null(_whole()), torn_maps=_whole(),
         free_pages_before=_or_null(_whole()), free_pages_after=_or_null(_whole()),
