@@ -193,6 +193,7 @@ def test_the_cut_files_themselves_are_understood(name):
         READERS[name][0](data, file=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", READERS)
 def test_damage_is_understood_or_refused(name):
     read = READERS[name][0]
