@@ -8,6 +8,7 @@ import fcntl
 import os
 import resource
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -136,9 +137,9 @@ except OutputError as error:
     try_it = subprocess.run(["unshare", "-m", *mount], capture_output=True, text=True, check=False)
     if try_it.returncode:
         pytest.skip(f"cannot mount here: {try_it.stderr.strip()}")
-    script = 'eval "$0" && exec python3 -c "$1"'
+    script = 'eval "$0" && exec "$1" -c "$2"'
     done = subprocess.run(
-        ["unshare", "-m", "sh", "-c", script, " ".join(mount), program],
+        ["unshare", "-m", "sh", "-c", script, " ".join(mount), sys.executable, program],
         capture_output=True,
         text=True,
         check=False,
