@@ -39,6 +39,7 @@ docs: install  ## write the parts of the documentation that are made from the co
 
 bench: install  ## measure against reading the same bytes; prints ratios (as root for all of it)
 	@$(BIN)/python benchmarks/bench_snapshot.py
+	@$(BIN)/python benchmarks/bench_sparse.py
 
 clean:  ## remove what these targets made
 	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
