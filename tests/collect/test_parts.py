@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from vmprobe.collect.frames import Frames, zone_ranges
 from vmprobe.collect.lanes import Lanes
 from vmprobe.collect.options import Options
-from vmprobe.collect.sharing import group_by_kcmp
+from vmprobe.collect.sharing import group_by_kcmp, merge_by_evidence
 from vmprobe.collect.tasks import Task
 from vmprobe.collect.unread import Unread
 from vmprobe.errors import UsageError
@@ -46,7 +46,7 @@ def test_kcmp_groups_are_the_address_spaces(members: list[tuple[int, int]], chan
     def compare(a: int, b: int) -> int:
         return (mm[a] > mm[b]) - (mm[a] < mm[b])
 
-    groups = {frozenset(t.pid for t in group) for group in group_by_kcmp(tasks, compare)}
+    groups = {frozenset(t.pid for t in group) for group in group_by_kcmp(tasks, compare)[0]}
     assert groups == {frozenset(p for p in mm if mm[p] == number) for number in set(mm.values())}
     assert all((t.mm_evidence == "kcmp") == (list(mm.values()).count(mm[t.pid]) > 1) for t in tasks)
 
@@ -54,14 +54,40 @@ def test_kcmp_groups_are_the_address_spaces(members: list[tuple[int, int]], chan
 def test_processes_without_ptrace_access_are_never_grouped() -> None:
     """The kernel prints zeros for their addresses; equal zeros are no evidence."""
     tasks = [task(1, 0), task(2, 0)]
-    assert len(group_by_kcmp(tasks, lambda _a, _b: 0)) == 2
+    assert len(group_by_kcmp(tasks, lambda _a, _b: 0)[0]) == 2
 
 
 def test_a_process_that_ends_while_it_is_compared_stands_apart() -> None:
     def gone(_a: int, _b: int) -> int:
         raise ProcessLookupError(3, "gone")
 
-    assert len(group_by_kcmp([task(1), task(2), task(3)], gone)) == 3
+    groups, told = group_by_kcmp([task(1), task(2), task(3)], gone)
+    assert len(groups) == 3
+    assert told == {1}, "the first was never compared: whoever comes later is"
+
+
+def test_what_kcmp_told_is_never_asked_again() -> None:
+    """Comparing every pair of a thousand forked workers by their entries would take minutes."""
+
+    class Untouchable:
+        def __init__(self, pid: int) -> None:
+            self.task = task(pid)
+
+        def __getattr__(self, name: str) -> object:
+            raise AssertionError(name)
+
+    spaces: list[Any] = [Untouchable(1), Untouchable(2)]
+    assert merge_by_evidence(spaces, {1, 2}) == {}
+    with pytest.raises(AssertionError, match="vmas"):
+        merge_by_evidence(spaces, {1})
+
+
+def test_a_refusal_in_spite_of_the_capability_has_another_reason() -> None:
+    refused = OSError(13, "denied")
+    for held, needs in (((), "CAP_SYS_PTRACE"), (("CAP_SYS_PTRACE",), "a sandbox closes it")):
+        unread = Unread(held)
+        unread.failed("memory", refused, needs="the same user, or CAP_SYS_PTRACE")
+        assert unread.manifest()[0]["needs"].endswith(needs)
 
 
 @pytest.mark.parametrize("percent", [100, 50])
@@ -155,8 +181,8 @@ def test_memory_cgroups_by_inode_and_path(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "choices",
-    [{"pace_percent": 0}, {"pace_percent": 101}, {"freeze": True}, {"frames": False, "require_frames": True},
-     {"freeze": True, "pids": (7,), "freeze_limit_seconds": 0}],
+    [{"pace_percent": 0}, {"cgroups": ("",)}, {"pace_percent": 101}, {"freeze": True},
+     {"frames": False, "require_frames": True}, {"freeze": True, "pids": (7,), "freeze_limit_seconds": 0}],
 )  # fmt: skip
 def test_choices_that_contradict_one_another_are_refused(choices: dict[str, Any]) -> None:
     with pytest.raises(UsageError):

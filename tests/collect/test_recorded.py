@@ -383,6 +383,13 @@ def test_redaction_leaves_no_name_and_keeps_equality(root: Path) -> None:
         assert forward.setdefault(name, hashed) == hashed
     assert len(set(forward.values())) == len(forward)
     assert redacted.manifest["host"]["boot_id"] is None
+    inodes = {inode for (inode,) in plain.table("vmas").rows("inode")}
+    hashed = {inode for (inode,) in redacted.table("vmas").rows("inode")}
+    assert inodes & hashed == {0}, "an inode leads to its path"
+    assert len(inodes) == len(hashed)
+    chosen = photograph(root, redact=True, cgroups=("/lab/task",)).manifest["options"]["cgroups"]
+    assert len(chosen) == 1
+    assert "lab" not in chosen[0]
     again = photograph(root, redact=True)
     assert list(again.table("vmas").rows("name")) != list(redacted.table("vmas").rows("name")), (
         "a key of its own"

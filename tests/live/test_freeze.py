@@ -8,16 +8,16 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from vmprobe.collect import Options, take
-from vmprobe.errors import UsageError
+from vmprobe.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 pytestmark = pytest.mark.live
 
@@ -110,6 +110,36 @@ def test_ourselves_ancestors_and_init_are_refused() -> None:
             take(frozen(pid))
     with pytest.raises(UsageError, match="choice of processes"):
         Options(freeze=True)
+
+
+def test_what_cannot_be_stopped_says_why(start: Callable[..., Any]) -> None:
+    child = start("threads")
+    ended = subprocess.Popen(["/bin/true"])
+    while Path(f"/proc/{ended.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
+        time.sleep(0.01)
+    with pytest.raises(InputError, match="cannot freeze"):
+        take(frozen(ended.pid))
+    rows = take(Options(pids=(ended.pid,), frames=False)).table("tasks").rows("state", "error")
+    assert list(rows) == [("Z", "has ended (zombie): it has no memory")]
+    ended.wait()
+
+    def freeze_again(*_: object) -> None:
+        script = (
+            f"from vmprobe.collect import *; take(Options(pids=({child.pid},), frames=False, freeze=True))"
+        )
+        second = subprocess.run(
+            [sys.executable, "-c", script],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={"PYTHONPATH": ":".join(sys.path)},
+        )
+        answers.append(second.stderr)
+
+    answers: list[str] = []
+    take(frozen(child.pid, freeze_limit_seconds=30), progress=freeze_again)
+    assert f"traced by process {os.getpid()} already" in answers[0]
+    assert runs_on(child)
 
 
 def command(child: Any, target: Path) -> list[str]:

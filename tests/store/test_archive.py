@@ -170,3 +170,9 @@ def test_no_room_to_unpack(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(SnapshotError, match="No such file or directory"):
         load(path)
     shutil.rmtree(folder)
+
+
+def test_a_pipe_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(SnapshotError, match="neither a folder nor a file"):
+        load(tmp_path / "pipe")

@@ -206,3 +206,8 @@ def test_the_connection_keeps_an_unpacked_archive(
     del database
     gc.collect()
     assert os.listdir(tmp_path / "tmp") == []
+
+
+def test_a_query_that_is_no_text_is_wrong_usage(database: duckdb.DuckDBPyConnection) -> None:
+    with pytest.raises(UsageError, match="not valid UTF-8"):
+        query(database, "SELECT '\udcff'")

@@ -17,7 +17,9 @@ from __future__ import annotations
 import errno
 import importlib
 import os
+import signal
 import sys
+import threading
 import traceback
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -101,11 +103,21 @@ def run(argv: Sequence[str] | None = None) -> int:
     args = list(sys.argv[1:] if argv is None else argv)
     state = State()
     try:
+        _end_by_signals()
         status = _invoke(args, state)
         _flush()
     except BaseException as error:  # noqa: BLE001 - the one place where an error becomes a status
         return _failed(error, state)
     return status
+
+
+def _end_by_signals() -> None:
+    """Let SIGTERM and SIGHUP end a run as Ctrl-C does: processes run again, nothing half-written stays."""
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores SIGHUP, and means it
+            signal.signal(number, signal.default_int_handler)
 
 
 def _invoke(args: list[str], state: State) -> int:

@@ -56,9 +56,9 @@ def root_options(function: Function) -> Function:
 
 def snapshot_argument(function: Function) -> Function:
     """Add the optional argument SNAPSHOT, which becomes `path`."""
-    return click.argument("path", metavar="[SNAPSHOT]", required=False, type=click.Path(path_type=Path))(
-        function
-    )
+    return click.argument(
+        "path", metavar="[SNAPSHOT]", required=False, type=click.Path(readable=False, path_type=Path)
+    )(function)
 
 
 def open_or_take(path: Path | None, *, procfs: str | None, sysfs: str | None) -> Snapshot:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import signal
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,8 +10,7 @@ import click
 from vmprobe.cli.options import debug_option, json_option, root_options
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from types import FrameType
+    from pathlib import Path
 
     from vmprobe.analyses.report import Report
     from vmprobe.store import WrittenSnapshot
@@ -105,32 +102,17 @@ def snapshot(
         sysfs=sysfs or "/sys",
         **choices,
     )
-    with _terminable():
-        target = output or _default_name()
-        check_target(target, force=force)
-        with progress_line() as progress:
-            taken = take(options, progress=progress)
-        begin = time.perf_counter()
-        written = write(taken, target, force=force)
-        write_seconds = time.perf_counter() - begin
+    target = _default_name() if output is None else output
+    check_target(target, force=force)
+    with progress_line() as progress:
+        taken = take(options, progress=progress)
+    begin = time.perf_counter()
+    written = write(taken, target, force=force)
+    write_seconds = time.perf_counter() - begin
     if as_json:
         write_json(_answer(taken, written, write_seconds))
     else:
         write_text(_layout(taken, written, write_seconds))
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """Let SIGTERM end the run as Ctrl-C does: targets run again and nothing half-written stays."""
-
-    def interrupt(_signal: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _default_name() -> str:
@@ -176,22 +158,37 @@ def _layout(taken: Snapshot, written: WrittenSnapshot, write_seconds: float) -> 
         + (f"; needs {entry['needs']}" if entry["needs"] else "")
         for entry in manifest["unread"]
     )
-    held = tuple(_held(entry) for entry in manifest["frozen"])
+    held = _held(manifest["frozen"])
     parts: list[Facts | Note] = [Facts(f"wrote {written.path}", tuple(facts))]
     if held:
-        parts.append(Note("frozen", held))
+        parts.append(Note("frozen processes", held))
     if missing:
         parts.append(Note("not read", missing))
-    return Report((*parts, Note("", (f"vmprobe show {written.path}",), verbatim=True)))
+    return Report((*parts, Note("", (f"vmprobe show {_shell_word(written.path)}",), verbatim=True)))
 
 
-def _held(entry: dict[str, Any]) -> str:
-    """Return one line on a process that was to be stopped."""
+def _shell_word(path: Path) -> str:
+    """Return a path as a shell takes it, also when it begins like an option."""
+    import shlex
+
+    text = str(path)
+    return shlex.quote(f"./{text}" if text.startswith("-") else text)
+
+
+def _held(entries: list[dict[str, Any]]) -> tuple[str, ...]:
+    """Return a few lines on the processes that were to be stopped, however many they are."""
+    from collections import Counter
+
     from vmprobe.units import seconds_text
 
-    if entry["error"]:
-        return f"process {entry['pid']} was not stopped: {entry['error']}"
-    early = ", let go at the limit before the reading was over" if entry["released_early"] else ""
-    plural = "" if entry["nr_threads"] == 1 else "s"
-    held = seconds_text(entry["stopped_us"] / 1e6)
-    return f"process {entry['pid']}: {entry['nr_threads']} thread{plural} for {held}{early}"
+    stopped = [entry for entry in entries if entry["error"] is None]
+    lines = []
+    if stopped:
+        threads = sum(entry["nr_threads"] for entry in stopped)
+        longest = seconds_text(max(entry["stopped_us"] for entry in stopped) / 1e6)
+        lines.append(f"stopped: {len(stopped)}, with {threads} threads in all; for {longest} at most")
+    if any(entry["released_early"] for entry in stopped):
+        lines.append("let go before the reading was over: raise --freeze-limit, or use --no-frames")
+    for error, count in Counter(entry["error"] for entry in entries if entry["error"]).most_common():
+        lines.append(f"not stopped: {count}: {error}")
+    return tuple(lines)

@@ -68,6 +68,8 @@ class Options:
             raise UsageError(f"pace is a percentage from 1 to 100, not {self.pace_percent}")
         if self.require_frames and not self.frames:
             raise UsageError("frames cannot be both required and left out")
+        if any(not path.strip() for path in self.cgroups):
+            raise UsageError("a cgroup without a name", hint="`/` is the root, and every process is below it")
         if self.freeze and not self.selective:
             raise UsageError(
                 "freezing needs a choice of processes",

@@ -10,7 +10,7 @@ import hashlib
 import os
 import re
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -60,22 +60,30 @@ class Redactor:
         """Return the name of a physical range."""
         return text if text in KERNEL_RANGES else self.word(text)
 
+    def number(self, value: int) -> int:
+        """Return the hash of a number that could be looked up, such as an inode; 0 stays 0."""
+        if not value:
+            return value
+        digest = hashlib.blake2b(value.to_bytes(8, "little"), key=self._key, digest_size=6)
+        return int.from_bytes(digest.digest(), "little")
+
     def tables(self, tables: dict[str, Table]) -> dict[str, Table]:
         """Return the tables with every name and path replaced."""
-        plan: dict[str, dict[str, Callable[[str], str]]] = {
+        plan: dict[str, dict[str, Callable[[Any], Any]]] = {
             "tasks": {"comm": self.word, "cgroup": self.path},
-            "vmas": {"name": self.vma_name},
+            "vmas": {"name": self.vma_name, "inode": self.number},
             "cgroups": {"path": self.path},
             "swap_areas": {"path": self.path},
             "resources": {"name": self.range_name},
         }
         return {name: self._table(table, plan.get(name, {})) for name, table in tables.items()}
 
-    def _table(self, table: Table, plan: dict[str, Callable[[str], str]]) -> Table:
+    def _table(self, table: Table, plan: dict[str, Callable[[Any], Any]]) -> Table:
         columns: dict[str, Values] = dict(table.columns)
         for name, hashed in plan.items():
             if name in columns:
-                new = np.empty(len(table), object)
-                new[:] = [None if text is None else hashed(text) for text in table.column(name)]
+                old = table.column(name)
+                new = np.empty(len(table), old.dtype)
+                new[:] = [None if value is None else hashed(value) for value in old.tolist()]
                 columns[name] = new
         return replace(table, columns=columns)

@@ -8,7 +8,7 @@ both reach although the kernel says that it is mapped exactly once.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -16,12 +16,15 @@ from vmprobe.formats import pagemap
 from vmprobe.sources.kcmp import compare_mm
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from vmprobe.collect.address_space import AddressSpace
     from vmprobe.collect.tasks import Task
 
 Key = tuple[int | None, ...]
+
+MAX_MARKS: Final = 256
+"""Entries of an address space that are compared with others; those of one mm agree in nearly all."""
 
 
 def _key(task: Task) -> Key | None:
@@ -31,8 +34,12 @@ def _key(task: Task) -> Key | None:
     return (known.start_code, known.end_code, known.start_stack, known.start_brk)
 
 
-def group_by_kcmp(tasks: list[Task], compare: Callable[[int, int], int] = compare_mm) -> list[list[Task]]:
-    """Return the tasks grouped by address space as far as kcmp tells; unknown means apart.
+def group_by_kcmp(
+    tasks: list[Task], compare: Callable[[int, int], int] = compare_mm
+) -> tuple[list[list[Task]], set[int]]:
+    """Return the tasks grouped by address space as far as kcmp tells, and the pids of which it told.
+
+    Unknown means apart.
 
     Parameters
     ----------
@@ -42,12 +49,15 @@ def group_by_kcmp(tasks: list[Task], compare: Callable[[int, int], int] = compar
         Orders the address spaces of two pids; for tests.
     """
     apart: list[list[Task]] = []
+    told: set[int] = set()
     candidates: dict[Key, list[list[Task]]] = {}
     for task in tasks:
         key = _key(task)
         if key is None or not _insert(candidates.setdefault(key, []), task, compare):
             apart.append([task])
-    return apart + [group for ordered in candidates.values() for group in ordered]
+        else:
+            told.add(task.pid)
+    return apart + [group for ordered in candidates.values() for group in ordered], told
 
 
 def _insert(ordered: list[list[Task]], task: Task, compare: Callable[[int, int], int]) -> bool:
@@ -68,44 +78,44 @@ def _insert(ordered: list[list[Task]], task: Task, compare: Callable[[int, int],
     return True
 
 
-def same_by_evidence(a: AddressSpace, b: AddressSpace) -> bool:
-    """Whether two address spaces that were read apart are one.
+def merge_by_evidence(spaces: list[AddressSpace], told: set[int]) -> dict[int, int]:
+    """Return, for spaces that are the same as an earlier one, index to earlier index.
 
     Equal VMAs alone prove nothing: a fork has them too, until one side writes. But a frame that is mapped
     exactly once and appears at the same place in both readings has one page table behind it, provided that
     neither entry changed between its two readings (a fork and a copy on write could hand a frame over).
+
+    Parameters
+    ----------
+    spaces
+        Address spaces that were read apart.
+    told
+        Pids that kcmp has compared with all others of their kind; two of these are never the same.
     """
-    if _key(a.task) is None or _key(a.task) != _key(b.task):
-        return False
-    if [row.vma for row in a.vmas] != [row.vma for row in b.vmas]:
-        return False
-    common = np.intersect1d(_exclusive(a), _exclusive(b))
-    return len(common) > 0
+    merged: dict[int, int] = {}
+    first_with: dict[tuple[object, ...], int] = {}
+    if all(space.task.pid in told for space in spaces):
+        return merged
+    for i, space in enumerate(spaces):
+        for mark in _marks(space):
+            j = first_with.setdefault(mark, i)
+            if j != i and not {space.task.pid, spaces[j].task.pid} <= told:
+                merged[i] = j
+                break
+    return merged
 
 
-def _exclusive(space: AddressSpace) -> np.ndarray[tuple[int], np.dtype[np.void]]:
-    """Return (page number, word) of anonymous entries that are mapped exactly once and show their frame."""
+def _marks(space: AddressSpace) -> Iterator[tuple[object, ...]]:
+    """Yield what no other address space has: anonymous entries whose frame is mapped exactly once."""
+    key = _key(space.task)
+    if key is None:
+        return
+    vmas = hash(tuple(row.vma for row in space.vmas))
     words = space.extents.word
     wanted = pagemap.PRESENT | pagemap.EXCLUSIVE
     chosen = (words & (wanted | pagemap.FILE)) == wanted
     chosen &= (words & pagemap.PFN_MASK) != 0
     chosen &= ~space.extents.unstable
-    both = np.stack((space.extents.vpn[chosen], words[chosen]), axis=1)
-    return np.ascontiguousarray(both).view([("vpn", np.uint64), ("word", np.uint64)]).reshape(-1)
-
-
-def merge_by_evidence(spaces: list[AddressSpace]) -> dict[int, int]:
-    """Return, for spaces that are the same as an earlier one, index to earlier index."""
-    merged: dict[int, int] = {}
-    seen: dict[Key, list[int]] = {}
-    for i, space in enumerate(spaces):
-        key = _key(space.task)
-        if key is None:
-            continue
-        for j in seen.setdefault(key, []):
-            if same_by_evidence(spaces[j], space):
-                merged[i] = j
-                break
-        else:
-            seen[key].append(i)
-    return merged
+    places = np.flatnonzero(chosen)[:MAX_MARKS]
+    for vpn, word in zip(space.extents.vpn[places].tolist(), words[places].tolist(), strict=True):
+        yield (key, vmas, vpn, word)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from typing import TYPE_CHECKING, Any, Self
 
-from vmprobe.errors import PrivilegeError, UsageError
+from vmprobe.errors import InputError, PrivilegeError, UsageError
 from vmprobe.sources import host
 
 if TYPE_CHECKING:
@@ -45,6 +47,8 @@ class Stops:
             One of them is ourselves, an ancestor of ours or PID 1, or belongs to another PID namespace.
         PrivilegeError
             None of them may be stopped.
+        InputError
+            None of them could be, for other reasons.
         """
         if not self._options.freeze:
             return
@@ -65,12 +69,12 @@ class Stops:
         self._freezer = Freezer(self._options.freeze_limit_seconds)
         self._freezer.freeze(host.handles(task.pid for task in users))
         stopped = self._freezer.stopped_pids()
-        if users and not stopped:
-            errors = {p.error for p in self._freezer.processes if p.error}
-            raise PrivilegeError(
-                f"cannot freeze any of {len(users)} processes ({', '.join(sorted(errors))})",
-                "CAP_SYS_PTRACE, or the same user and a permissive kernel.yama.ptrace_scope",
-            )
+        if not stopped:
+            errors = sorted({p.error for p in self._freezer.processes if p.error})
+            what = f"cannot freeze any of {len(users)} processes"
+            if errors == [os.strerror(errno.EPERM)]:
+                raise PrivilegeError(what, "CAP_SYS_PTRACE, or the same user and a permissive ptrace_scope")
+            raise InputError(f"{what}: {', '.join(errors) or 'none of them has memory of its own'}")
         for task in users:
             task.frozen = task.pid in stopped
 

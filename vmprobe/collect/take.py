@@ -7,7 +7,6 @@ done later, from the snapshot.
 from __future__ import annotations
 
 import contextlib
-import os
 from typing import TYPE_CHECKING, Any
 
 from vmprobe import __version__
@@ -60,9 +59,11 @@ def take(options: Options | None = None, progress: Progress | None = None) -> Sn
     """
     options = options or Options()
     show = progress or (lambda *_: None)
-    meter, unread = Meter(), Unread()
+    meter = Meter()
     tables: dict[str, Table] = {}
     proc, sys = Tree(options.procfs, meter), Tree(options.sysfs, meter)
+    rights = host.privileges(proc)
+    unread = Unread(rights["capabilities"])
     started, begin = host.wall_time(), now()
 
     tasks = _tasks(proc, options, unread)
@@ -100,15 +101,18 @@ def take(options: Options | None = None, progress: Progress | None = None) -> Sn
     if frame_table is not None:
         tables["frames"] = frame_table
     _cgroups(sys, unread, tables)
+    asked = options.manifest()
     if options.redact:
-        tables = Redactor().tables(tables)
+        redactor = Redactor()
+        tables = redactor.tables(tables)
+        asked["cgroups"] = [redactor.path(path) for path in options.cgroups]
         about["boot_id"] = None
     manifest = {
         "format": {"name": FORMAT_NAME, "version": [FORMAT_MAJOR, FORMAT_MINOR]},
-        "program": {"name": "vmprobe", "version": __version__, "pid": os.getpid()},
+        "program": {"name": "vmprobe", "version": __version__, "pid": host.own_pid(proc)},
         "host": about,
-        "privileges": host.privileges(proc),
-        "options": options.manifest(),
+        "privileges": rights,
+        "options": asked,
         "frozen": stops.manifest(),
         "volatility": {
             "frames_compared": frames.nr_compared if frame_table is not None else None,

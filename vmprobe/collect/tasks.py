@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from vmprobe.sources.procfs import Tree
 
 
+ENDED: Final = "has ended (zombie): it has no memory"
+VANISHED: Final = "vanished while it was read"
+
 TASK_COLUMNS: Final = tuple(column.name for column in TABLES["tasks"].columns)
 
 
@@ -59,6 +62,8 @@ def read_task(proc: Tree, pid: int) -> Task:
             task.kernel_thread = (
                 task.stat.kernel_thread if about.kernel_thread is None else about.kernel_thread
             )
+            if task.stat.state in {"Z", "X"} and not task.zombie_leader:
+                task.error = ENDED
             task.cgroups = tuple(cgroup.parse(folder.read("cgroup", "cgroup")))
     except OSError as error:
         task.error = describe(error)
@@ -72,7 +77,7 @@ def read_task(proc: Tree, pid: int) -> Task:
 def describe(error: OSError) -> str:
     """Return why a process could not be read."""
     if isinstance(error, FileNotFoundError | ProcessLookupError):
-        return "vanished while it was read"
+        return VANISHED
     return reason(error)
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 ROOT: Final = "root, or CAP_DAC_READ_SEARCH"
 PTRACE: Final = "the same user, or CAP_SYS_PTRACE"
@@ -23,10 +26,20 @@ def reason(error: OSError) -> str:
     return os.strerror(error.errno) if error.errno else str(error)
 
 
-class Unread:
-    """Collects the manifest's ``unread`` entries, equal ones counted together; threads may share one."""
+CLOSED: Final = "more than the capabilities held: an LSM or a sandbox closes it"
 
-    def __init__(self) -> None:
+
+class Unread:
+    """Collects the manifest's ``unread`` entries, equal ones counted together; threads may share one.
+
+    Parameters
+    ----------
+    held
+        Capabilities that this process has: a refusal in spite of them has another reason.
+    """
+
+    def __init__(self, held: Collection[str] = ()) -> None:
+        self._held = held
         self._lock = threading.Lock()
         self._entries: dict[tuple[str, str, str | None, str | None], int] = {}
 
@@ -50,7 +63,11 @@ class Unread:
 
     def failed(self, what: str, error: OSError, *, needs: str | None, lost: str | None = None) -> None:
         """Note an error of the kernel; `needs` is kept when it was a refusal."""
-        self.add(what, reason(error), needs=needs if error.errno in _DENIED else None, lost=lost)
+        if error.errno not in _DENIED:
+            needs = None
+        elif needs is not None and any(capability in needs for capability in self._held):
+            needs = CLOSED
+        self.add(what, reason(error), needs=needs, lost=lost)
 
     def manifest(self) -> list[dict[str, Any]]:
         """Return the entries in a stable order."""

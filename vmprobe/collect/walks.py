@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from vmprobe.collect.sharing import group_by_kcmp, merge_by_evidence
-from vmprobe.collect.tasks import describe
+from vmprobe.collect.tasks import VANISHED, describe
 from vmprobe.collect.unread import ADMIN, PTRACE
 from vmprobe.errors import FormatError
 from vmprobe.formats import pagemap
@@ -37,8 +37,12 @@ class Walks:
     """
 
     def __init__(self, tasks: list[Task], reader: Reader, unread: Unread, *, same_pids: bool) -> None:
+        self._tasks = tasks
         users = [task for task in tasks if task.error is None and not task.kernel_thread]
-        self.groups = group_by_kcmp(users) if same_pids else [[task] for task in users]
+        self.groups: list[list[Task]] = [[task] for task in users]
+        self._told: set[int] = set()
+        if same_pids:
+            self.groups, self._told = group_by_kcmp(users)
         self.spaces: list[AddressSpace] = []
         self._reader = reader
         self._unread = unread
@@ -56,7 +60,10 @@ class Walks:
                     self._found[place] = self._reader.read(task)
                 except OSError as error:
                     task.error = describe(error)
-                    self._unread.failed("memory of processes", error, needs=PTRACE, lost="vmas, mappings")
+                    if task.error == VANISHED:
+                        self._unread.add("memory of processes", VANISHED, lost="vmas, mappings")
+                    else:
+                        self._unread.failed("memory of processes", error, needs=PTRACE, lost="vmas, mappings")
                 except FormatError as error:
                     task.error = error.message
                     self._unread.add("memory of processes", error.message, lost="vmas, mappings")
@@ -89,7 +96,7 @@ class Walks:
         """Give every address space an id, and each process that of its address space."""
         places = sorted(self._found)
         listed = [self._found[place] for place in places]
-        merged = merge_by_evidence(listed)
+        merged = merge_by_evidence(listed, self._told)
         ids: dict[int, int] = {}
         for i, space in enumerate(listed):
             if i in merged:
@@ -119,6 +126,7 @@ class Walks:
         return {
             "entries_compared": sum(space.extents.nr_entries for space in spaces),
             "entries_changed": sum(space.nr_changed for space in spaces),
-            "processes_vanished": sum(1 for space in spaces if space.recheck_error is not None),
+            "processes_vanished": sum(1 for task in self._tasks if task.error == VANISHED)
+            + sum(1 for space in spaces if space.recheck_error is not None),
             "torn_maps": sum(space.torn for space in spaces),
         }

@@ -83,21 +83,21 @@ class Freezer:
                     continue
                 self._seize_all(frozen)
             except (PtraceError, OSError) as error:
-                frozen.error = _reason(error)
+                frozen.error = _reason(error, frozen.pid)
             else:
-                if not self._await(frozen.tids):
-                    frozen.error = "a thread did not come to its stop in time (uninterruptible)"
+                if not frozen.tids:
+                    frozen.error = "has ended (zombie)"
+                elif not self._await(frozen.tids):
+                    frozen.error = "the limit was over before all its threads had stopped"
             if frozen.error is not None:
                 self._let_go(frozen.tids)
 
     def _seize_all(self, frozen: Frozen) -> None:
         """Seize until a look at the thread list finds nobody new: threads may start others meanwhile."""
-        while True:
-            tids = {int(t) for t in os.listdir(f"/proc/{frozen.pid}/task")} - frozen.tids
-            if not tids:
-                return
+        tried: set[int] = set()
+        while tids := {int(t) for t in os.listdir(f"/proc/{frozen.pid}/task")} - tried:
+            tried |= tids
             for tid in tids:
-                frozen.tids.add(tid)
                 try:
                     ptrace(PTRACE_SEIZE, tid, 0, 0)
                 except PtraceError as error:
@@ -105,6 +105,7 @@ class Freezer:
                         continue  # ended since the list was made, or a leader that outlived its own exit
                     raise
                 self._running.add(tid)
+                frozen.tids.add(tid)
                 ptrace(PTRACE_INTERRUPT, tid)
             self._await(tids)
 
@@ -149,7 +150,7 @@ class Freezer:
 
     def stopped_pids(self) -> set[int]:
         """Return the processes of which every thread was stopped."""
-        return {p.pid for p in self.processes if p.error is None and p.tids}
+        return {p.pid for p in self.processes if p.error is None}
 
     @property
     def overdue(self) -> bool:
@@ -189,6 +190,17 @@ def _is_dead(pid: int, tid: int) -> bool:
         return True
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, pid: int) -> str:
     code = getattr(error, "errno", None)
+    if code == errno.EPERM and (tracer := _tracer(pid)):
+        return f"traced by process {tracer} already"
     return os.strerror(code) if code else str(error)
+
+
+def _tracer(pid: int) -> int:
+    """Return the pid of the process's tracer, 0 for none."""
+    try:
+        with open(f"/proc/{pid}/status", "rb") as file:
+            return int(file.read().partition(b"TracerPid:")[2].split()[0])
+    except (OSError, IndexError, ValueError):
+        return 0

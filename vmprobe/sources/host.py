@@ -100,6 +100,14 @@ def _own_status(proc: Tree) -> dict[str, str]:
     return status.parse(proc.read("self/status", "host"), file=proc.path("self/status")).fields
 
 
+def own_pid(proc: Tree) -> int | None:
+    """Return the pid that this process has in the /proc that is read, None when it is not there."""
+    try:
+        return int(_own_status(proc)["Pid"])
+    except (OSError, KeyError, ValueError):
+        return None
+
+
 def same_pid_namespace(proc: Tree) -> bool:
     """Whether the pids below this /proc mean the same to system calls of ours.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import stat
 import sys
 import tarfile
 import tempfile
@@ -81,6 +82,8 @@ def unpack(path: Path, max_bytes: int) -> Iterator[Path]:
     OSError
         It cannot be opened, or the temporary folder not be filled.
     """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise SnapshotError(path, "is neither a folder nor a file", hint="name a snapshot or a tar of one")
     with tempfile.TemporaryDirectory(prefix="vmprobe-") as temporary:
         folder = Path(temporary)
         try:

@@ -120,6 +120,10 @@ def query(
     """
     _check_files(connection)
     try:
+        sql.encode()
+    except UnicodeEncodeError:
+        raise UsageError("the query is not valid UTF-8") from None
+    try:
         statements = connection.extract_statements(sql)
         if [s.type for s in statements] != [duckdb.StatementType.SELECT]:
             raise _not_reading()
