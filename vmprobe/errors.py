@@ -69,6 +69,12 @@ class FormatError(InputError):
         self.line = line
         self.text = shown
         self.reason = reason
+        self.place = place
+
+    @property
+    def without_text(self) -> str:
+        """The message without the offending text, which may hold names: for what is written down."""
+        return f"{self.place}: {self.reason}"
 
 
 class SnapshotError(InputError):

@@ -130,7 +130,7 @@ def test_every_row_of_the_table_is_complete() -> None:
         assert quirk.commit == "" or (len(quirk.commit) == 12 and int(quirk.commit, 16)), quirk.id
 
 
-def test_ksm_is_trusted_unless_it_is_shown_to_lie() -> None:
+def test_ksm_is_trusted_only_where_it_is_shown_to_be_true() -> None:
     assert trust_ksm(Evidence(snapshot()))
-    assert trust_ksm(Evidence(NONE))
+    assert not trust_ksm(Evidence(NONE))
     assert not trust_ksm(Evidence(snapshot(frames=frames([(MERGED, 9)]), counters=ksm(0))))

@@ -119,6 +119,22 @@ def test_an_error_in_either_lane_or_the_waiting_thread_stops_all() -> None:
     assert not [t for t in threading.enumerate() if t.name.startswith("vmprobe-read")]
 
 
+def test_a_pace_rests_in_proportion_and_wakes_when_cancelled() -> None:
+    class Event:
+        waited: tuple[float, ...] = ()
+
+        def wait(self, seconds: float) -> None:
+            self.waited += (seconds,)
+
+    event: Any = Event()
+    Pace(20).rest(0.5, event)
+    Pace(100).rest(0.5, event)
+    assert event.waited == (2.0,)
+    cancelled = threading.Event()
+    cancelled.set()
+    Pace(1).rest(10.0, cancelled)  # a thousand seconds, if it did not look
+
+
 def zone(start: int, spanned: int) -> ZoneRow:
     return ZoneRow(0, "Normal", {"start_pfn": start, "spanned": spanned}, (), ())
 

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from tests.recorded import PAGE, PROC, add_task, pid_of, tree
-from vmprobe.collect import Options, take
+from vmprobe.collect import Options, address_space, take
 from vmprobe.errors import FormatError, InputError, VmprobeError
+from vmprobe.sources.procfs import read_fd
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -297,6 +298,69 @@ def pid_of_other(root: Path, pid: int) -> int:
     return other
 
 
+def test_what_a_damaged_file_holds_is_not_written_down(root: Path) -> None:
+    """Its text may be somebody's path; the place and the reason are enough."""
+    maps = root / str(pid_of(root)) / "maps"
+    maps.write_bytes(maps.read_bytes() + b"zzz /home/alice/secret\n")
+    snapshot = photograph(root)
+    (error,) = (error for (error,) in snapshot.table("tasks").rows("error"))
+    assert "maps, line" in error
+    assert "alice" not in error + repr(snapshot.manifest)
+
+
+def test_a_process_without_memory_is_not_data(root: Path) -> None:
+    (root / str(pid_of(root)) / "maps").write_bytes(b"")
+    rows = photograph(root).table("tasks").rows("mm", "error")
+    assert list(rows) == [(None, "vanished while it was read")]
+
+
+def swapped(text: bytes) -> bytes:
+    """Return maps as a reader sees it that was overtaken: two lines in the wrong order."""
+    lines = text.splitlines(keepends=True)
+    return b"".join([lines[1], lines[0], *lines[2:]])
+
+
+@pytest.mark.parametrize(("nr_torn", "error"), [(1, None), (99, "its VMAs changed")])
+def test_a_torn_list_of_vmas_is_read_again(
+    root: Path, monkeypatch: pytest.MonkeyPatch, nr_torn: int, error: str | None
+) -> None:
+    whole = list(photograph(root).table("vmas").rows("start", "end", "name"))
+    left = [nr_torn]
+
+    def overtaken(fd: int) -> tuple[bytes, int]:
+        data, nr_reads = read_fd(fd)
+        left[0] -= 1
+        return (swapped(data) if left[0] >= 0 else data), nr_reads
+
+    monkeypatch.setattr("vmprobe.collect.address_space.read_fd", overtaken)
+    snapshot = photograph(root)
+    assert list(snapshot.table("vmas").rows("start", "end", "name")) == whole
+    assert snapshot.manifest["volatility"]["torn_maps"] == min(nr_torn, 5)
+    (said,) = (said for (said,) in snapshot.table("tasks").rows("error"))
+    assert (said is None) if error is None else said.startswith(error)
+
+
+@pytest.mark.parametrize(("nr_execs", "error"), [(1, None), (99, "replaced its address space (exec)")])
+def test_an_exec_while_it_is_read_is_noticed(
+    root: Path, monkeypatch: pytest.MonkeyPatch, nr_execs: int, error: str | None
+) -> None:
+    """The stack starts somewhere else when the reading ends: what was read belongs to two programs."""
+    looks = [0]
+
+    def moving(folder: Any) -> Any:
+        looks[0] += 1
+        now = real(folder)
+        moved = looks[0] % 2 == 0 and looks[0] <= 2 * nr_execs
+        return now._replace(start_stack=now.start_stack + moved)
+
+    real = address_space._stat
+    monkeypatch.setattr("vmprobe.collect.address_space._stat", moving)
+    snapshot = photograph(root)
+    (said,) = (said for (said,) in snapshot.table("tasks").rows("error"))
+    assert (said is None) if error is None else said.startswith(error)
+    assert looks[0] >= 2 * min(nr_execs, 5)
+
+
 def test_a_process_without_a_folder_behind_its_name_has_a_row(root: Path) -> None:
     (root / "78").mkdir()
     rows = dict(photograph(root).table("tasks").rows("pid", "error"))
@@ -426,7 +490,7 @@ def test_any_single_read_may_fail(
         nth += 1
         faults = Faults(nth, code, persistent=persistent)
         with monkeypatch.context() as patch:
-            for name in ("open", "read", "preadv", "listdir"):
+            for name in ("open", "read", "pread", "preadv", "listdir"):
                 patch.setattr(f"vmprobe.sources.procfs.os.{name}", faults.wrap(getattr(os, name)))
             try:
                 snapshot = photograph(root)

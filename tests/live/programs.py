@@ -30,7 +30,7 @@ PAGE = mmap.PAGESIZE
 READ, WRITE = 1, 2
 PRIVATE_ANON, NORESERVE = 0x22, 0x4000
 MADV_NOHUGEPAGE, MADV_GUARD_INSTALL = 15, 102
-CLONE_VM, CLONE_VFORK = 0x100, 0x4000
+CLONE_VM = 0x100
 SYS_EXIT = {"x86_64": 60, "aarch64": 93}.get(os.uname().machine, 60)
 
 
@@ -90,7 +90,7 @@ def threads() -> None:
 
 
 def shared_mm() -> None:
-    """A second process with this address space (CLONE_VM), a fork without, and a vfork child before exec."""
+    """A second process with this address space (CLONE_VM), and a fork without."""
     start = reserve(PAGE * 8)
     for i in range(8):
         touch(start + i * PAGE)

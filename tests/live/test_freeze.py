@@ -188,7 +188,7 @@ def test_a_hundred_kills_leave_nothing_torn_stopped_or_behind(
     begin = time.monotonic()
     subprocess.run(command(child, target), check=True, capture_output=True)
     whole = time.monotonic() - begin
-    loadable = 0
+    killed = 0
     for _ in range(100):
         with subprocess.Popen(
             command(child, target), stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -198,10 +198,10 @@ def test_a_hundred_kills_leave_nothing_torn_stopped_or_behind(
             probe.kill()
         # Either the one that was there or a whole new one: loading checks every digest.
         vmprobe.load(target).table("mappings")
-        loadable += 1
+        killed += probe.returncode == -signal.SIGKILL
         # The kernel lets tracees go while the tracer dies; that is over when wait() returns.
         assert "t" not in child.states(), f"seed {seed}"
-    assert loadable == 100
+    assert killed >= 50, "most must have been hit while they ran"
     assert runs_on(child)
     subprocess.run(command(child, target), check=True, capture_output=True)
     assert [p.name for p in tmp_path.iterdir()] == ["x.vmsnap"], f"seed {seed}"

@@ -170,4 +170,4 @@ def findings(evidence: Evidence) -> tuple[QuirkFinding, ...]:
 
 def trust_ksm(evidence: Evidence) -> bool:
     """Whether the KSM bit of this kernel means KSM."""
-    return detect.ksm_on_all_anon(evidence).status != detect.PRESENT
+    return detect.ksm_on_all_anon(evidence).status == detect.ABSENT

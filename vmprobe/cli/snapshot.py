@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -71,7 +72,7 @@ if TYPE_CHECKING:
     type=click.IntRange(1, 100),
     default=100,
     metavar="PERCENT",
-    help="Use at most this share of one CPU; below 100 one thread reads instead of two.",
+    help="Read at most this share of the time; below 100 one thread reads instead of two.",
 )
 @json_option
 @root_options
@@ -102,6 +103,10 @@ def snapshot(
         sysfs=sysfs or "/sys",
         **choices,
     )
+    if options.freeze:
+        # Stopped by Ctrl-Z we could not let the others go in time.
+        for number in (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU):
+            signal.signal(number, signal.SIG_IGN)
     target = _default_name() if output is None else output
     check_target(target, force=force)
     with progress_line() as progress:

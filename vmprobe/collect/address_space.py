@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 MAX_TRIES: Final = 5
 """Attempts at a list of VMAs that is not torn, or at an address space that an exec does not replace."""
 
+Identity = tuple[int | None, ...]
+"""Addresses that an exec changes."""
+
 USER_END: Final = 1 << 63
 """What lies above (the vsyscall page of x86-64) belongs to no address space and has no pagemap."""
 
@@ -78,19 +81,21 @@ class Reader:
         self.scanner = PagemapScanner()
 
     @contextlib.contextmanager
-    def _opened(self, task: Task) -> Iterator[tuple[ProcessDir, int, int]]:
+    def _opened(self, task: Task) -> Iterator[tuple[ProcessDir, Identity, int, int]]:
         """Open VMAs and ``pagemap`` of a process, through a live thread if its leader ended."""
         with ProcessDir(self.proc, task.pid) as folder:
-            if task.stat is not None and _stat(folder).start_time != task.stat.start_time:
+            now = _stat(folder)
+            if task.stat is not None and now.start_time != task.stat.start_time:
                 raise ProcessLookupError  # the pid has a new owner since it was listed
-            prefix = self._live_thread(folder) if task.zombie_leader else ""
+            # Its leader may have ended since it was listed, too.
+            prefix = self._live_thread(folder) if now.state == "Z" and now.nr_threads > 1 else ""
             name = "smaps" if self.with_smaps else "maps"
             with contextlib.ExitStack() as stack:
                 fds = []
                 for file in (prefix + name, prefix + "pagemap"):
                     fds.append(folder.open(file))
                     stack.callback(os.close, fds[-1])
-                yield folder, fds[0], fds[1]
+                yield folder, _identity(now), fds[0], fds[1]
 
     def _live_thread(self, folder: ProcessDir) -> str:
         """Return the prefix of a thread that still has the address space."""
@@ -109,12 +114,13 @@ class Reader:
         """
         space = AddressSpace(task)
         for _ in range(MAX_TRIES):
-            with self._opened(task) as (folder, maps_fd, pagemap_fd):
-                before = _identity(folder)
+            with self._opened(task) as (folder, before, maps_fd, pagemap_fd):
                 space = AddressSpace(task)
                 self._read_vmas(maps_fd, space)
                 self._read_entries(pagemap_fd, space)
-                if _identity(folder) == before:
+                if _identity(_stat(folder)) == before:
+                    if not space.vmas:
+                        raise ProcessLookupError  # it gave up its memory on its way out
                     return space
         space.error = "replaced its address space (exec) while it was read"
         return space
@@ -168,7 +174,7 @@ class Reader:
             space.extents.vpn.tolist(), (space.extents.vpn + space.extents.nr_pages).tolist(), strict=True
         )
         try:
-            with self._opened(space.task) as (_, _, pagemap_fd):
+            with self._opened(space.task) as (_, _, _, pagemap_fd):
                 runs = united(self._populated(pagemap_fd, rows), before)
                 space.nr_changed, frames = recheck(pagemap_fd, coalesced(runs), space.extents, self.meter)
         except (OSError, FormatError) as error:
@@ -183,9 +189,8 @@ def _stat(folder: ProcessDir) -> stat.TaskStat:
     return stat.parse(folder.read("stat", "stat"), file=f"{folder.pid}/stat")
 
 
-def _identity(folder: ProcessDir) -> tuple[int | None, ...]:
+def _identity(now: stat.TaskStat) -> Identity:
     """Return what an exec changes; zeros without ptrace access, where nothing else can be read either."""
-    now = _stat(folder)
     return (now.start_code, now.end_code, now.start_stack, now.start_brk)
 
 

@@ -120,7 +120,10 @@ def read_extents(
             continue
         vma = vmas.of(vpns)
         grouped = pagemap.runs(vpns, words)
-        heads = np.union1d(grouped.index, np.flatnonzero(vma[1:] != vma[:-1]) + 1).astype(np.intp)
+        is_head = np.zeros(len(vpns), np.bool_)
+        is_head[grouped.index] = True
+        is_head[1:] |= vma[1:] != vma[:-1]
+        heads = np.flatnonzero(is_head)
         lengths = np.diff(heads, append=len(vpns)).astype(np.uint32)
         still = np.zeros(len(heads), np.bool_)
         parts.append(Extents(vpns[heads], words[heads], lengths, vma[heads], still))

@@ -37,7 +37,8 @@ BOOKKEEPING: Final = sum(1 << bit for bit in (0, 1, 2, 3, 4, 6, 8, 9, 25))
 """LOCKED ERROR REFERENCED UPTODATE DIRTY ACTIVE WRITEBACK RECLAIM IDLE: they flip without the frame changing
 hands, so a difference in them does not make it unstable."""
 
-BUDDY, MMAP = 1 << 10, 1 << 11
+BUDDY, MMAP, COMPOUND = 1 << 10, 1 << 11, 3 << 15
+U32_LAST: Final = np.uint64(0xFFFFFFFF)
 
 LOST: Final = {"kpageflags": "frames.flags", "kpagecount": "frames.mapcount", "kpagecgroup": "frames.memcg"}
 """The column that each file fills."""
@@ -92,7 +93,13 @@ class Frames:
                 self.files[name] = FrameFile(proc, name)
             except OSError as error:
                 unread.failed(name, error, needs=ROOT, lost=lost)
-        self.ranges = self._cut(ranges)
+        try:
+            self.ranges = self._cut(ranges)
+        except OSError as error:
+            self.close()
+            self.files = {}
+            self.ranges = []
+            unread.failed("frames", error, needs=ROOT, lost="frames")
         nr_frames = sum(end - start for start, end in self.ranges)
         # np.full touches every page now: memory that we took while reading would be the largest drift of all.
         self.flags = np.full(nr_frames if "kpageflags" in self.files else 0, 0, np.uint64)
@@ -108,7 +115,7 @@ class Frames:
     def close(self) -> None:
         """Close the files."""
         for file in self.files.values():
-            file.__exit__()
+            file.close()
 
     def _cut(self, ranges: list[tuple[int, int]] | None) -> list[tuple[int, int]]:
         if not self.files:
@@ -162,7 +169,12 @@ class Frames:
         return words
 
     def _read_counts(self, row: int, pfn: int, nr: int) -> None:
-        self.mapcount[row : row + nr] = kpagecount.narrow(self._words("kpagecount", pfn, nr))
+        words = self._words("kpagecount", pfn, nr)
+        # Before 6.17 a page that changes its type while it is read can show a negative count as a huge one.
+        torn = words > U32_LAST
+        words[torn] = U32_LAST
+        self.unstable[row : row + nr] |= torn
+        self.mapcount[row : row + nr] = kpagecount.narrow(words)
 
     def _read_memcg(self, row: int, pfn: int, nr: int) -> None:
         words = self._words("kpagecgroup", pfn, nr)
@@ -190,12 +202,15 @@ class Frames:
     def _contradicted(self, flags: NDArray[np.uint64], row: int, nr: int) -> NDArray[np.bool_]:
         """Return frames that changed and changed back: what was read between the two looks denies both.
 
-        A frame without MMAP is mapped by nobody and a free one is charged to no cgroup.
+        A frame without MMAP is mapped by nobody, one with it by somebody unless it is part of a large folio;
+        a free one is charged to no cgroup.
         """
         denied = np.zeros(nr, np.bool_)
         readable = self.files.keys() - self.broken
         if "kpagecount" in readable:
-            denied |= (flags & np.uint64(MMAP) == 0) & (self.mapcount[row : row + nr] > 0)
+            mapped = self.mapcount[row : row + nr] > 0
+            denied |= (flags & np.uint64(MMAP) == 0) & mapped
+            denied |= (flags & np.uint64(MMAP | COMPOUND) == MMAP) & ~mapped
         if "kpagecgroup" in readable:
             uncharged = self.memcg_codes.get(0, -1)
             denied |= (flags & np.uint64(BUDDY) != 0) & (self.memcg[row : row + nr] != uncharged)

@@ -40,7 +40,7 @@ class Options:
     redact
         Replace names and paths by keyed hashes.
     pace_percent
-        Share of one CPU to use at most; below 100 one thread reads instead of two.
+        Share of the time to spend reading page tables and frames; below 100 one thread reads instead of two.
     procfs, sysfs
         Where /proc and /sys of the host are mounted.
 

@@ -63,7 +63,8 @@ def take(options: Options | None = None, progress: Progress | None = None) -> Sn
     tables: dict[str, Table] = {}
     proc, sys = Tree(options.procfs, meter), Tree(options.sysfs, meter)
     rights = host.privileges(proc)
-    unread = Unread(rights["capabilities"])
+    # Capabilities of another user namespace than the first open nothing here.
+    unread = Unread(rights["capabilities"] if rights["initial_userns"] else ())
     started, begin = host.wall_time(), now()
 
     tasks = _tasks(proc, options, unread)

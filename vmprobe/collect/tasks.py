@@ -64,13 +64,15 @@ def read_task(proc: Tree, pid: int) -> Task:
             )
             if task.stat.state in {"Z", "X"} and not task.zombie_leader:
                 task.error = ENDED
-            task.cgroups = tuple(cgroup.parse(folder.read("cgroup", "cgroup")))
+            task.cgroups = tuple(
+                cgroup.parse(folder.read("cgroup", "cgroup"), file=f"{proc.root}/{pid}/cgroup")
+            )
     except OSError as error:
         task.error = describe(error)
     except FormatError as error:
         # A process that ends between two reads can leave a file empty; anything else of that kind in a
         # live /proc is worth knowing by its text.
-        task.error = error.message
+        task.error = error.without_text
     return task
 
 

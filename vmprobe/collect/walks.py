@@ -65,8 +65,8 @@ class Walks:
                     else:
                         self._unread.failed("memory of processes", error, needs=PTRACE, lost="vmas, mappings")
                 except FormatError as error:
-                    task.error = error.message
-                    self._unread.add("memory of processes", error.message, lost="vmas, mappings")
+                    task.error = error.without_text
+                    self._unread.add("memory of processes", error.without_text, lost="vmas, mappings")
                 else:
                     return
 

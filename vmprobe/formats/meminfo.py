@@ -42,7 +42,7 @@ def parse(data: bytes, *, file: str = "meminfo") -> list[MeminfoRow]:
 
     Examples
     --------
-    >>> parse(b"MemTotal:       24689152 kB\nHugePages_Total:       0\n")[1]
+    >>> parse(b"MemTotal:       16000000 kB\nHugePages_Total:       0\n")[1]
     MeminfoRow(name='HugePages_Total', value=0, unit='')
     """
     rows: dict[str, MeminfoRow] = {}

@@ -39,6 +39,10 @@ class FrameFile:
         return self
 
     def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
         os.close(self._fd)
 
     def read_into(self, out: NDArray[np.uint64], pfn: int, source: str | None = None) -> int:
