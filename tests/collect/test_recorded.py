@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import struct
@@ -13,7 +12,7 @@ import pytest
 
 from tests.recorded import PAGE, PROC, add_task, pid_of, tree
 from vmprobe.collect import Options, address_space, take
-from vmprobe.errors import FormatError, InputError, VmprobeError
+from vmprobe.errors import FormatError, InputError
 from vmprobe.sources.procfs import read_fd
 
 if TYPE_CHECKING:
@@ -457,68 +456,4 @@ def test_redaction_leaves_no_name_and_keeps_equality(root: Path) -> None:
     again = photograph(root, redact=True)
     assert list(again.table("vmas").rows("name")) != list(redacted.table("vmas").rows("name")), (
         "a key of its own"
-    )
-
-
-class Faults:
-    """Fails the n-th system call that reads, once or from then on."""
-
-    def __init__(self, nth: int, code: int, *, persistent: bool) -> None:
-        self.left, self.code, self.persistent, self.tripped = nth, code, persistent, False
-
-    def wrap(self, call: Any) -> Any:
-        def faulty(*args: Any, **kwargs: Any) -> Any:
-            self.left -= 1
-            if self.left == 0 or (self.persistent and self.left < 0):
-                self.tripped = True
-                raise OSError(self.code, os.strerror(self.code))
-            return call(*args, **kwargs)
-
-        return faulty
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("code", [errno.EIO, errno.ESRCH, errno.EACCES, errno.ENOENT])
-@pytest.mark.parametrize("persistent", [False, True])
-def test_any_single_read_may_fail(
-    root: Path, monkeypatch: pytest.MonkeyPatch, code: int, persistent: bool
-) -> None:
-    """The 1st read fails, then the 2nd, ... until none does: only our own errors, no descriptor lost."""
-    before = len(os.listdir("/proc/self/fd"))
-    nth, outcomes = 0, set()
-    while True:
-        nth += 1
-        faults = Faults(nth, code, persistent=persistent)
-        with monkeypatch.context() as patch:
-            for name in ("open", "read", "pread", "preadv", "listdir"):
-                patch.setattr(f"vmprobe.sources.procfs.os.{name}", faults.wrap(getattr(os, name)))
-            try:
-                snapshot = photograph(root)
-            except VmprobeError:
-                outcomes.add("error")
-            else:
-                outcomes.add("snapshot")
-                if faults.tripped:
-                    reasons = [e["reason"] for e in snapshot.manifest["unread"]]
-                    reasons += [e for (e,) in snapshot.table("tasks").rows("error") if e]
-                    compared = snapshot.manifest["volatility"]
-                    noted = any(os.strerror(code) in r or "vanished" in r for r in reasons)
-                    assert noted or compared["processes_vanished"] or nth_is_optional(snapshot), nth
-        assert len(os.listdir("/proc/self/fd")) == before, f"read {nth} left a descriptor open"
-        if not faults.tripped:
-            break
-    assert "snapshot" in outcomes
-    assert nth > 30
-
-
-def nth_is_optional(snapshot: Snapshot) -> bool:
-    """Whether what failed leaves nulls behind: facts of the host, the second reading of counters."""
-    host = snapshot.manifest["host"]
-    after = snapshot.table("counters").is_valid("value_after")
-    once = snapshot.table("free_areas") if snapshot.has("free_areas") else None
-    return (
-        None in (host["boot_id"], host["config"], host["mem_total_bytes"])
-        or not after.all()
-        or (once is not None and not once.is_valid("nr_free_after").all())
-        or snapshot.manifest["scan_ioctl"]["stale_walk_end"] is None
     )
