@@ -57,6 +57,10 @@ class AddressSpace:
     recheck_error: str | None = None
     nr_changed: int = 0
 
+    def user_rows(self) -> list[maps.MapsRow]:
+        """Return the VMAs that have page tables of this address space."""
+        return [row.vma for row in self.vmas if row.vma.end <= USER_END]
+
 
 class Reader:
     """Reads address spaces; one for a whole run, shared by its threads.
@@ -88,7 +92,7 @@ class Reader:
             if task.stat is not None and now.start_time != task.stat.start_time:
                 raise ProcessLookupError  # the pid has a new owner since it was listed
             # Its leader may have ended since it was listed, too.
-            prefix = self._live_thread(folder) if now.state == "Z" and now.nr_threads > 1 else ""
+            prefix = self._live_thread(folder) if now.zombie_leader else ""
             name = "smaps" if self.with_smaps else "maps"
             with contextlib.ExitStack() as stack:
                 fds = []
@@ -146,7 +150,7 @@ class Reader:
         space.error = f"its VMAs changed during each of {MAX_TRIES} readings; overlapping ones were dropped"
 
     def _read_entries(self, fd: int, space: AddressSpace) -> None:
-        rows = [row.vma for row in space.vmas if row.vma.end <= USER_END]
+        rows = space.user_rows()
         if rows:
             index = VmaIndex(rows, self.page_size)
             runs = coalesced(self._populated(fd, rows))
@@ -167,7 +171,7 @@ class Reader:
         A process that is gone by now has changed all of them. What is mapped by now outside the VMAs of the
         first look is seen as far as it lies between the first and the last of them.
         """
-        rows = [row.vma for row in space.vmas if row.vma.end <= USER_END]
+        rows = space.user_rows()
         if not rows:
             return None
         before = zip(

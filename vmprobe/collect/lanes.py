@@ -31,7 +31,7 @@ class Lanes:
     pace
         Rests after each piece of work.
     on_tick
-        Called by the waiting thread a few times a hundredth of a second apart; may raise.
+        Called by the waiting thread every `TICK_SECONDS`, and when a lane ends; may raise.
     """
 
     def __init__(self, pace: Pace, on_tick: Callable[[], None]) -> None:

@@ -57,7 +57,7 @@ class Stops:
                 f"cannot freeze: the pids below {self._options.procfs} are those of another PID namespace",
                 hint="run vmprobe in the host's PID namespace, or without --freeze",
             )
-        users = [task for task in tasks if task.error is None and not task.kernel_thread]
+        users = [task for task in tasks if task.has_memory]
         refused = sorted(host.protected_pids() & {task.pid for task in users})
         if refused:
             raise UsageError(

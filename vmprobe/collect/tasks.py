@@ -41,9 +41,9 @@ class Task:
     error: str | None = None
 
     @property
-    def zombie_leader(self) -> bool:
-        """Whether the leader ended while other threads live on: ``/proc/PID/maps`` is empty then."""
-        return self.stat is not None and self.stat.state == "Z" and self.stat.nr_threads > 1
+    def has_memory(self) -> bool:
+        """Whether there is an address space of its own to read, as far as is known."""
+        return self.error is None and not self.kernel_thread
 
 
 def read_tasks(proc: Tree) -> list[Task]:
@@ -62,7 +62,7 @@ def read_task(proc: Tree, pid: int) -> Task:
             task.kernel_thread = (
                 task.stat.kernel_thread if about.kernel_thread is None else about.kernel_thread
             )
-            if task.stat.state in {"Z", "X"} and not task.zombie_leader:
+            if task.stat.state in {"Z", "X"} and not task.stat.zombie_leader:
                 task.error = ENDED
             task.cgroups = tuple(
                 cgroup.parse(folder.read("cgroup", "cgroup"), file=f"{proc.root}/{pid}/cgroup")

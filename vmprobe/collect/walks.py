@@ -38,7 +38,7 @@ class Walks:
 
     def __init__(self, tasks: list[Task], reader: Reader, unread: Unread, *, same_pids: bool) -> None:
         self._tasks = tasks
-        users = [task for task in tasks if task.error is None and not task.kernel_thread]
+        users = [task for task in tasks if task.has_memory]
         self.groups: list[list[Task]] = [[task] for task in users]
         self._told: set[int] = set()
         if same_pids:

@@ -90,6 +90,11 @@ class TaskStat(NamedTuple):
         """Whether it has no address space of its own."""
         return bool(self.flags & PF_KTHREAD)
 
+    @property
+    def zombie_leader(self) -> bool:
+        """Whether the leader ended while other threads live on: ``/proc/PID/maps`` is empty then."""
+        return self.state == "Z" and self.nr_threads > 1
+
 
 def parse(data: bytes, *, file: str = "stat") -> TaskStat:
     r"""Return the fields.
