@@ -11,6 +11,7 @@ import pytest
 from tests.recorded import tree
 from vmprobe.collect import Options, take
 from vmprobe.errors import VmprobeError
+from vmprobe.store import load, write
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,6 +26,20 @@ def root(tmp_path: Path) -> Path:
 
 def photograph(root: Path) -> Snapshot:
     return take(Options(procfs=str(root), sysfs=str(root.parent / "sys")))
+
+
+def test_frames_that_all_fail_leave_a_snapshot_that_can_be_written(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> int:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr("vmprobe.sources.framefiles.FrameFile.read_into", fails)
+    snapshot = photograph(root)
+    assert not snapshot.has("frames")
+    assert snapshot.manifest["frame_ranges"] == []
+    write(snapshot, tmp_path / "x.vmsnap")
+    assert len(load(tmp_path / "x.vmsnap").table("mappings")) > 0
 
 
 class Faults:

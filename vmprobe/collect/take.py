@@ -123,7 +123,7 @@ def take(options: Options | None = None, progress: Progress | None = None) -> Sn
             "free_pages_before": before.free_pages,
             "free_pages_after": after.free_pages,
         },
-        "frame_ranges": [list(ends) for ends in frames.ranges],
+        "frame_ranges": [list(ends) for ends in frames.ranges] if frame_table is not None else [],
         "pageblock_order": pageblock_order,
         "max_order": len(before.buddy[0].nr_free) - 1 if before.buddy else None,
         "scan_ioctl": {"supported": reader.scanner.supported, "stale_walk_end": stale_walk_end()},
