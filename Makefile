@@ -4,7 +4,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 EXTRAS := fast,html,lab,dev
 .DEFAULT_GOAL := help
-.PHONY: help install snapshot test check format docs bench clean
+.PHONY: help install snapshot test test-lab lab check format docs bench clean
+
+# `make lab`: the shape of the guest and what to run in it.
+KERNEL ?= 6.12
+MEMORY ?= 2G
+NUMA ?= 1
+SWAP ?=
+HUGEPAGES ?= 0
+FILES ?=
+CMD ?= vmprobe snapshot -o $$LAB_OUT/guest.vmsnap && vmprobe show $$LAB_OUT/guest.vmsnap
+export CMD
 
 help:  ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | while IFS="$$(printf '\t')" read -r n t; do printf '  %-10s %s\n' "$$n" "$$t"; done
@@ -19,7 +29,14 @@ snapshot: install  ## photograph this host and print what is in the snapshot
 	@name=vmprobe-$$(date -u +%Y%m%dT%H%M%SZ).vmsnap && $(BIN)/vmprobe snapshot -o $$name && $(BIN)/vmprobe show $$name
 
 test: install  ## every test; what needs root or a feature skips with its reason
-	@$(BIN)/pytest --doctest-modules
+	@$(BIN)/pytest --doctest-modules -m "not lab"
+
+test-lab: install  ## boot stock kernels in guests and compare snapshots with other witnesses; skips with its reason
+	@$(BIN)/pytest -q -m lab tests/lab
+
+lab: install  ## run CMD in a guest: make lab KERNEL=6.12 MEMORY=2G NUMA=2 SWAP=256M HUGEPAGES=64 FILES=DIR CMD="..."
+	@$(BIN)/python -m lab run --kernel $(KERNEL) --memory $(MEMORY) --numa $(NUMA) $(if $(SWAP),--swap $(SWAP)) \
+	  --hugepages $(HUGEPAGES) $(if $(FILES),--files $(FILES)) -- sh -c "$$CMD"
 
 check: install  ## format, lint, types, architecture, docs, quick tests; no root, under a minute
 	@$(BIN)/ruff format --check --quiet .
@@ -28,7 +45,7 @@ check: install  ## format, lint, types, architecture, docs, quick tests; no root
 	@mkdir -p .import_linter_cache
 	@$(BIN)/lint-imports --cache-dir .import_linter_cache > .import_linter_cache/report 2>&1 || { cat .import_linter_cache/report; false; }
 	@$(BIN)/python tools/gen_docs.py --check
-	@$(BIN)/pytest -q --doctest-modules --hypothesis-profile=quick -m "not live and not root and not slow"
+	@$(BIN)/pytest -q --doctest-modules --hypothesis-profile=quick -m "not live and not root and not slow and not lab"
 
 format: install  ## format, and mend what the linter can
 	@$(BIN)/ruff format --quiet .
@@ -42,4 +59,4 @@ bench: install  ## measure against reading the same bytes; prints ratios (as roo
 	@$(BIN)/python benchmarks/bench_sparse.py
 
 clean:  ## remove what these targets made
-	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
+	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .lab *.egg-info
