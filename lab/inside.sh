@@ -19,8 +19,10 @@ refuse() {
 mount --bind "$LAB_KERNEL/boot" /boot
 
 if [ "$LAB_DISK" = 1 ]; then
+    # Blocks as large as pages: with smaller ones (the default of a small disk) a swap area may begin in the middle
+    # of a page of its file, and its offsets are then no offsets of the file.
     modprobe virtio_blk && modprobe ext4 || refuse "no driver for the scratch disk"
-    mkfs.ext4 -q -F /dev/vda && mkdir -p /run/scratch && mount /dev/vda /run/scratch || refuse "scratch disk"
+    mkfs.ext4 -q -F -b 4096 /dev/vda && mkdir -p /run/scratch && mount /dev/vda /run/scratch || refuse "scratch disk"
     export LAB_SCRATCH=/run/scratch
 fi
 
@@ -69,6 +71,7 @@ echo "$up" >"$plan/uptime"
 cd /run/vmprobe || exit 1
 env -i PATH="/run/lab/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" HOME=/run/lab/home \
     LANG=C.UTF-8 PYTHONPATH="$LAB_PYTHONPATH" PYTHONDONTWRITEBYTECODE=1 LAB_OUT=/run/out LAB_TREE=/run/vmprobe \
+    ${LAB_NUMPY:+NPY_DISABLE_CPU_FEATURES=$LAB_NUMPY} \
     ${LAB_SCRATCH:+LAB_SCRATCH=$LAB_SCRATCH} \
     sh "$plan/command" >"$plan/stdout" 2>"$plan/stderr" </dev/null
 echo $? >"$plan/status"
