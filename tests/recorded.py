@@ -27,6 +27,8 @@ def tree(shape: str, into: Path) -> Path:
     source = PROC / shape
     root = into / "proc"
     root.mkdir()
+    # As in the /proc of a host that is there, seen from another PID namespace: two looks may differ.
+    (root / "self").symlink_to("nowhere")
     for name in TEXTS:
         shutil.copy(source / name, root)
     mixed = json.loads((source / "mixed" / "range.json").read_text())

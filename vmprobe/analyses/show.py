@@ -44,6 +44,8 @@ class Host:
     euid: int | None
     capabilities: tuple[str, ...]
     initial_userns: bool | None
+    replayed: str | None
+    """Format of the recording that the snapshot was taken from; None for one of a live host."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +161,16 @@ def host(snapshot: Snapshot) -> Host:
         euid=privileges.get("euid"),
         capabilities=tuple(privileges.get("capabilities", ())),
         initial_userns=privileges.get("initial_userns"),
+        replayed=_replayed(snapshot.manifest.get("replayed")),
     )
+
+
+def _replayed(entry: Any) -> str | None:
+    """Return the format's version in words; the entry is not one that every manifest has."""
+    version = entry.get("format") if isinstance(entry, dict) else None
+    if not isinstance(version, list):
+        return None
+    return ".".join(str(number) for number in version)
 
 
 def unread(snapshot: Snapshot) -> tuple[UnreadRow, ...]:

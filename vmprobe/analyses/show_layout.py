@@ -49,7 +49,7 @@ def layout(answer: Show) -> Report:
     if answer.cost:
         parts.append(
             grid(
-                "Cost of reading",
+                "Cost of reading" if answer.host.replayed is None else "Cost of reading the recording",
                 answer.cost,
                 ("name", "source", Kind.TEXT),
                 ("duration_seconds", "time", Kind.SECONDS),
@@ -68,10 +68,14 @@ def _host(host: Host, path: str | None) -> Facts:
     who = "unknown user" if host.euid is None else "root" if host.euid == 0 else f"user {host.euid}"
     userns = {True: "initial user namespace", False: "a user namespace of its own", None: None}
     privileges = [who, ", ".join(held) or "no capability that matters", userns[host.initial_userns]]
+    replayed = (
+        () if host.replayed is None else (Fact("replayed", f"from a recording, format {host.replayed}"),)
+    )
     return Facts(
         "Snapshot",
         (
-            Fact("from", path or "taken now, not saved"),
+            Fact("from", path or f"{'taken' if host.replayed is None else 'replayed'} now, not saved"),
+            *replayed,
             Fact("kernel", f"{host.release} {host.machine}, pages of {bytes_text(host.page_size_bytes)}"),
             Fact("memory", host.mem_total_bytes, Kind.BYTES),
             Fact("CPUs", host.nr_cpus, Kind.COUNT),

@@ -43,13 +43,18 @@ def json_option(function: Function) -> Function:
 
 def root_options(function: Function) -> Function:
     """Add ``--procfs`` and ``--sysfs``, for a snapshot that is taken now."""
-    for name in ("sysfs", "procfs"):
+    texts = {
+        "sysfs": "Where the host's /sys is mounted, for a snapshot taken now; a recorded tree has its own.",
+        "procfs": "Where the host's /proc is mounted, for a snapshot taken now, or a recorded tree (made by"
+        " lab/record.py) to replay.",
+    }
+    for name, text in texts.items():
         function = click.option(
             f"--{name}",
             type=click.Path(exists=True, file_okay=False),
             default=None,
             metavar="DIR",
-            help=f"Where the host's /{name.removesuffix('fs')} is mounted, for a snapshot taken now.",
+            help=text,
         )(function)
     return function
 
@@ -84,4 +89,4 @@ def open_or_take(path: Path | None, *, procfs: str | None, sysfs: str | None) ->
     from vmprobe.collect import Options, take
 
     with progress_line() as progress:
-        return take(Options(procfs=procfs or "/proc", sysfs=sysfs or "/sys"), progress=progress)
+        return take(Options(procfs=procfs or "/proc", sysfs=sysfs), progress=progress)

@@ -100,7 +100,7 @@ def snapshot(
         pace_percent=pace,
         freeze_limit_seconds=choices.pop("freeze_limit"),
         procfs=procfs or "/proc",
-        sysfs=sysfs or "/sys",
+        sysfs=sysfs,
         **choices,
     )
     if options.freeze:

@@ -79,27 +79,29 @@ class Reader:
 
     def __init__(self, proc: Tree, meter: Meter, page_size: int, *, with_smaps: bool) -> None:
         self.proc = proc
+        self.later = proc.later()
         self.meter = meter
         self.page_size = page_size
         self.with_smaps = with_smaps
         self.scanner = PagemapScanner()
 
     @contextlib.contextmanager
-    def _opened(self, task: Task) -> Iterator[tuple[ProcessDir, Identity, int, int]]:
-        """Open VMAs and ``pagemap`` of a process, through a live thread if its leader ended."""
-        with ProcessDir(self.proc, task.pid) as folder:
+    def _opened(
+        self, proc: Tree, task: Task, *names: str
+    ) -> Iterator[tuple[ProcessDir, Identity, list[int]]]:
+        """Open files of a process's memory, through a live thread if its leader ended."""
+        with ProcessDir(proc, task.pid) as folder:
             now = _stat(folder)
             if task.stat is not None and now.start_time != task.stat.start_time:
                 raise ProcessLookupError  # the pid has a new owner since it was listed
             # Its leader may have ended since it was listed, too.
             prefix = self._live_thread(folder) if now.zombie_leader else ""
-            name = "smaps" if self.with_smaps else "maps"
             with contextlib.ExitStack() as stack:
                 fds = []
-                for file in (prefix + name, prefix + "pagemap"):
-                    fds.append(folder.open(file))
+                for name in names:
+                    fds.append(folder.open(prefix + name))
                     stack.callback(os.close, fds[-1])
-                yield folder, _identity(now), fds[0], fds[1]
+                yield folder, _identity(now), fds
 
     def _live_thread(self, folder: ProcessDir) -> str:
         """Return the prefix of a thread that still has the address space."""
@@ -117,11 +119,12 @@ class Reader:
             The process is gone or refuses.
         """
         space = AddressSpace(task)
+        names = ("smaps" if self.with_smaps else "maps", "pagemap")
         for _ in range(MAX_TRIES):
-            with self._opened(task) as (folder, before, maps_fd, pagemap_fd):
+            with self._opened(self.proc, task, *names) as (folder, before, fds):
                 space = AddressSpace(task)
-                self._read_vmas(maps_fd, space)
-                self._read_entries(pagemap_fd, space)
+                self._read_vmas(fds[0], space)
+                self._read_entries(fds[1], space)
                 if _identity(_stat(folder)) == before:
                     if not space.vmas:
                         raise ProcessLookupError  # it gave up its memory on its way out
@@ -172,15 +175,15 @@ class Reader:
         first look is seen as far as it lies between the first and the last of them.
         """
         rows = space.user_rows()
-        if not rows:
+        if not rows or self.later is None:
             return None
         before = zip(
             space.extents.vpn.tolist(), (space.extents.vpn + space.extents.nr_pages).tolist(), strict=True
         )
         try:
-            with self._opened(space.task) as (_, _, _, pagemap_fd):
-                runs = united(self._populated(pagemap_fd, rows), before)
-                space.nr_changed, frames = recheck(pagemap_fd, coalesced(runs), space.extents, self.meter)
+            with self._opened(self.later, space.task, "pagemap") as (_, _, (fd,)):
+                runs = united(self._populated(fd, rows), before)
+                space.nr_changed, frames = recheck(fd, coalesced(runs), space.extents, self.meter)
         except (OSError, FormatError) as error:
             space.recheck_error = str(error)
             space.extents.unstable[:] = True

@@ -73,7 +73,7 @@ class Frames:
     Parameters
     ----------
     proc
-        The /proc to read.
+        The /proc to read, and to look at again as far as it has a later.
     ranges
         Half-open frame ranges; the file's own end cuts the last. None when zoneinfo was unreadable.
     unread
@@ -86,6 +86,7 @@ class Frames:
         self, proc: Tree, ranges: list[tuple[int, int]] | None, unread: Unread, *, wanted: bool = True
     ) -> None:
         self._unread = unread
+        self._second: FrameFile | None = None
         self.files: dict[str, FrameFile] = {}
         self.broken: set[str] = set()
         for name, lost in LOST.items() if wanted else ():
@@ -108,14 +109,30 @@ class Frames:
         self.memcg_codes: dict[int, int] = {}
         self.unstable = np.full(nr_frames, False, np.bool_)
         self.nr_frames = nr_frames
-        self.nr_changed = 0
-        self.nr_compared = 0
+        self._nr_changed = 0
+        self._nr_compared = 0
+        self._second = self._second_look(proc)
         self._lock = threading.Lock()  # two threads number memcgs and count changes
 
     def close(self) -> None:
         """Close the files."""
         for file in self.files.values():
             file.close()
+        if self._second is not None and self._second not in self.files.values():
+            self._second.close()
+
+    def _second_look(self, proc: Tree) -> FrameFile | None:
+        """Return where flags are read again: the same file on a live host, another one of a recording."""
+        later = proc.later()
+        if later is None or "kpageflags" not in self.files:
+            return None
+        if later is proc:
+            return self.files["kpageflags"]
+        try:
+            return FrameFile(later, "kpageflags")
+        except OSError as error:
+            self._unread.failed("kpageflags, second look", error, needs=ROOT)
+            return None
 
     def _cut(self, ranges: list[tuple[int, int]] | None) -> list[tuple[int, int]]:
         if not self.files:
@@ -163,13 +180,13 @@ class Frames:
         out = self.flags[row : row + nr]
         out[self.files["kpageflags"].read_into(out, pfn) :] = 0
 
-    def _words(self, name: str, pfn: int, nr: int, source: str | None = None) -> NDArray[np.uint64]:
+    def _words(self, file: FrameFile, pfn: int, nr: int, source: str | None = None) -> NDArray[np.uint64]:
         words = np.empty(nr, np.uint64)
-        words[self.files[name].read_into(words, pfn, source) :] = 0
+        words[file.read_into(words, pfn, source) :] = 0
         return words
 
     def _read_counts(self, row: int, pfn: int, nr: int) -> None:
-        words = self._words("kpagecount", pfn, nr)
+        words = self._words(self.files["kpagecount"], pfn, nr)
         # Before 6.17 a page that changes its type while it is read can show a negative count as a huge one.
         torn = words > U32_LAST
         words[torn] = U32_LAST
@@ -177,7 +194,7 @@ class Frames:
         self.mapcount[row : row + nr] = kpagecount.narrow(words)
 
     def _read_memcg(self, row: int, pfn: int, nr: int) -> None:
-        words = self._words("kpagecgroup", pfn, nr)
+        words = self._words(self.files["kpagecgroup"], pfn, nr)
         heads = np.flatnonzero(np.concatenate(([True], words[1:] != words[:-1])))
         lengths = np.diff(heads, append=nr)
         with self._lock:
@@ -190,14 +207,23 @@ class Frames:
             self.memcg[row : row + nr] = np.repeat(np.array(codes, self.memcg.dtype), lengths)
 
     def _compare_flags(self, row: int, pfn: int, nr: int) -> None:
-        again = self._words("kpageflags", pfn, nr, "kpageflags-second")
         first = self.flags[row : row + nr]
-        changed = (again ^ first) & np.uint64(~BOOKKEEPING & (1 << 64) - 1) != 0
-        changed |= self._contradicted(first, row, nr)
+        changed = self._contradicted(first, row, nr)
+        if self._second is not None:
+            again = self._words(self._second, pfn, nr, "kpageflags-second")
+            changed |= (again ^ first) & np.uint64(~BOOKKEEPING & (1 << 64) - 1) != 0
         self.unstable[row : row + nr] |= changed
         with self._lock:
-            self.nr_changed += int(np.count_nonzero(changed))
-            self.nr_compared += nr
+            self._nr_changed += int(np.count_nonzero(changed))
+            self._nr_compared += nr
+
+    def volatility(self) -> dict[str, int | None]:
+        """Return what the second look found, for the manifest; None where there was none."""
+        looked = self._second is not None and "kpageflags" not in self.broken
+        return {
+            "frames_compared": self._nr_compared if looked else None,
+            "frames_changed": self._nr_changed if looked else None,
+        }
 
     def _contradicted(self, flags: NDArray[np.uint64], row: int, nr: int) -> NDArray[np.bool_]:
         """Return frames that changed and changed back: what was read between the two looks denies both.

@@ -41,8 +41,10 @@ class Options:
         Replace names and paths by keyed hashes.
     pace_percent
         Share of the time to spend reading page tables and frames; below 100 one thread reads instead of two.
-    procfs, sysfs
-        Where /proc and /sys of the host are mounted.
+    procfs
+        Where /proc of the host is mounted, or a recorded tree (see docs/snapshot-format.md).
+    sysfs
+        Where its /sys is; None is /sys, or what a recorded tree has of it.
 
     Raises
     ------
@@ -61,7 +63,7 @@ class Options:
     redact: bool = False
     pace_percent: int = 100
     procfs: str = "/proc"
-    sysfs: str = "/sys"
+    sysfs: str | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.pace_percent <= 100:

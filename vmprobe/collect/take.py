@@ -16,6 +16,7 @@ from vmprobe.collect.frames import Frames
 from vmprobe.collect.lanes import Lanes
 from vmprobe.collect.mappings import mapping_table, vma_table
 from vmprobe.collect.options import Options
+from vmprobe.collect.place import find
 from vmprobe.collect.redact import Redactor
 from vmprobe.collect.stops import Stops
 from vmprobe.collect.tasks import Task, read_tasks, select, task_table
@@ -26,16 +27,15 @@ from vmprobe.schema import FORMAT_MAJOR, FORMAT_MINOR, FORMAT_NAME, TABLES
 from vmprobe.sources import host
 from vmprobe.sources.cgroupfs import memory_cgroups
 from vmprobe.sources.meter import Meter, Pace, now
-from vmprobe.sources.pagemap import stale_walk_end
-from vmprobe.sources.procfs import Tree
 from vmprobe.tables import MemoryTables, Snapshot, Table, from_rows
 
 if TYPE_CHECKING:
     from vmprobe.collect.options import Progress
+    from vmprobe.sources.procfs import Tree
 
 
 def take(options: Options | None = None, progress: Progress | None = None) -> Snapshot:
-    """Photograph this host and return the snapshot in memory.
+    """Photograph this host, or a recorded one, and return the snapshot in memory.
 
     What cannot be read is left out and named in the manifest's ``unread``; see ``docs/snapshot-format.md``.
 
@@ -49,7 +49,7 @@ def take(options: Options | None = None, progress: Progress | None = None) -> Sn
     Raises
     ------
     InputError
-        /proc is not there, is not one, or a chosen process is not.
+        /proc is not there, is not one, is a damaged recording, or a chosen process is not there.
     FormatError
         A file of the kernel does not say what it should.
     UsageError
@@ -61,15 +61,17 @@ def take(options: Options | None = None, progress: Progress | None = None) -> Sn
     show = progress or (lambda *_: None)
     meter = Meter()
     tables: dict[str, Table] = {}
-    proc, sys = Tree(options.procfs, meter), Tree(options.sysfs, meter)
-    rights = host.privileges(proc)
+    place = find(options, meter)
+    proc, sys = place.proc, place.sys
+    options = place.narrowed(options)
+    # The probe of PAGEMAP_SCAN takes memory of its own: before anything is counted.
+    rights, walk_end = place.privileges(), place.walk_end()
     # Capabilities of another user namespace than the first open nothing here.
     unread = Unread(rights["capabilities"] if rights["initial_userns"] else ())
     started, begin = host.wall_time(), now()
 
     tasks = _tasks(proc, options, unread)
-    about = host.describe(proc)
-    same_pids = host.same_pid_namespace(proc)
+    about, same_pids = place.host(), place.same_pids()
     ranges = counters.frame_ranges(proc)
     reader = Reader(proc, meter, about["page_size"], with_smaps=options.smaps)
     with contextlib.ExitStack() as stack:
@@ -85,13 +87,15 @@ def take(options: Options | None = None, progress: Progress | None = None) -> Sn
         lanes.run(
             frames.last_pass(), walks.last_pass(frames.mark_unstable), lambda *n: show("what moved", *n)
         )
-    after = counters.read_cheap(proc, sys, Unread())  # what it could not read is noted already
+    later = place.later()
+    # What could not be read a second time could not be the first time, and is noted.
+    after = counters.read_cheap(*later, Unread()) if later else counters.Cheap()
 
     walks.number()
     tables["tasks"] = task_table(tasks)
     spaces = list(enumerate(walks.spaces))
     tables["vmas"] = vma_table(spaces, about["page_size"], with_smaps=options.smaps)
-    moved = walks.volatility()
+    moved = walks.volatility()  # the next line spends the runs
     tables["mappings"] = mapping_table(spaces, frames_visible=walks.frames_visible())
     tables["counters"] = counters.counter_table(before, after)
     if before.zones is not None:
@@ -110,32 +114,27 @@ def take(options: Options | None = None, progress: Progress | None = None) -> Sn
         about["boot_id"] = None
     manifest = {
         "format": {"name": FORMAT_NAME, "version": [FORMAT_MAJOR, FORMAT_MINOR]},
-        "program": {"name": "vmprobe", "version": __version__, "pid": host.own_pid(proc)},
+        "program": {"name": "vmprobe", "version": __version__, "pid": place.reader_pid()},
         "host": about,
         "privileges": rights,
         "options": asked,
         "frozen": stops.manifest(),
+        "replayed": place.replayed(),
         "volatility": {
-            "frames_compared": frames.nr_compared if frame_table is not None else None,
-            "frames_changed": frames.nr_changed if frame_table is not None else None,
+            **frames.volatility(),
             **moved,
-            "processes_appeared": None if options.selective else _appeared(proc, tasks),
+            "processes_appeared": _appeared(later[0], tasks) if later and not options.selective else None,
             "free_pages_before": before.free_pages,
             "free_pages_after": after.free_pages,
         },
         "frame_ranges": [list(ends) for ends in frames.ranges] if frame_table is not None else [],
         "pageblock_order": pageblock_order,
         "max_order": len(before.buddy[0].nr_free) - 1 if before.buddy else None,
-        "scan_ioctl": {"supported": reader.scanner.supported, "stale_walk_end": stale_walk_end()},
+        "scan_ioctl": {"supported": place.scan_supported(reader.scanner), "stale_walk_end": walk_end},
         "unread": unread.manifest(),
         "tables": {name: {"null_columns": _nulls(table, options, unread)} for name, table in tables.items()},
         "sources": _costs(meter),
-        "time": {
-            "start": started,
-            "end": host.wall_time(),
-            "seconds": round(now() - begin, 6),
-            "uptime_seconds": host.uptime_seconds(proc),
-        },
+        "time": place.time(started, now() - begin),
     }
     return Snapshot(manifest, MemoryTables({name: tables[name] for name in TABLES if name in tables}))
 

@@ -98,7 +98,10 @@ def select(tasks: list[Task], options: Options, unread: Unread) -> list[Task]:
     known = {task.pid for task in tasks}
     for pid in (*options.pids, *options.trees):
         if pid not in known:
-            raise InputError(f"process {pid} is not there", hint="`ps -e` lists what runs now")
+            raise InputError(
+                f"process {pid} is not there",
+                hint="`ps -e` lists what runs here; a recorded tree has a folder for each",
+            )
     chosen = set(options.pids)
     chosen |= _descendants(tasks, options.trees)
     for path in options.cgroups:

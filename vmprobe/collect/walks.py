@@ -73,13 +73,15 @@ class Walks:
         return work
 
     def last_pass(self, mark: Callable[[NDArray[np.uint64]], None]) -> list[Callable[[], None]]:
-        """Return the work that looks again.
+        """Return the work that looks again; none where there is nothing to look at.
 
         Parameters
         ----------
         mark
             Given the frames of entries that changed.
         """
+        if self._reader.later is None:
+            return []
         return [self._rechecking(space, mark) for space in self._found.values()]
 
     def _rechecking(
@@ -121,11 +123,12 @@ class Walks:
         return False
 
     def volatility(self) -> dict[str, Any]:
-        """Return what the second look found, for the manifest."""
+        """Return what the second look found, for the manifest; None where there was none."""
         spaces = self._found.values()
+        looked = self._reader.later is not None
         return {
-            "entries_compared": sum(space.extents.nr_entries for space in spaces),
-            "entries_changed": sum(space.nr_changed for space in spaces),
+            "entries_compared": sum(space.extents.nr_entries for space in spaces) if looked else None,
+            "entries_changed": sum(space.nr_changed for space in spaces) if looked else None,
             "processes_vanished": sum(1 for task in self._tasks if task.error == VANISHED)
             + sum(1 for space in spaces if space.recheck_error is not None),
             "torn_maps": sum(space.torn for space in spaces),

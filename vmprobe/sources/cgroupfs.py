@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Final
 
+from vmprobe.sources.recording import RecordedTree
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -35,6 +37,9 @@ def memory_cgroups(sys: Tree) -> Iterator[tuple[int, str]]:
     FileNotFoundError
         No hierarchy with the memory controller is mounted there.
     """
+    if isinstance(sys, RecordedTree):  # a copied folder has another inode
+        yield from sys.cgroups()
+        return
     folder = memory_root(sys)
     if folder is None:
         raise FileNotFoundError(2, os.strerror(2), sys.path("fs/cgroup"))

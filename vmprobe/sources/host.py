@@ -16,6 +16,7 @@ from vmprobe.formats import meminfo, status
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from vmprobe.formats.recording import Recording
     from vmprobe.sources.procfs import Tree
 
 CAPABILITIES: Final = {
@@ -34,7 +35,7 @@ def describe(proc: Tree) -> dict[str, Any]:
     """Return the manifest's ``host`` entry; what cannot be read is None."""
     uname = platform.uname()
     try:
-        # Of the tree that is read, which may be a recorded one: "Linux version RELEASE ...".
+        # Of the tree that is read, which may be saved from another host: "Linux version RELEASE ...".
         release = proc.read("version", "host").decode("utf-8", "backslashreplace").split()[2]
     except (OSError, IndexError):
         release = uname.release
@@ -42,11 +43,6 @@ def describe(proc: Tree) -> dict[str, Any]:
         boot_id = proc.read("sys/kernel/random/boot_id", "host").decode().strip()
     except OSError:
         boot_id = None
-    try:
-        rows = meminfo.parse(proc.read("meminfo", "host"), file=proc.path("meminfo"))
-        total = next((r.value * 1024 for r in rows if r.name == "MemTotal"), None)
-    except OSError:
-        total = None
     return {
         "release": release,
         "machine": uname.machine,
@@ -54,21 +50,53 @@ def describe(proc: Tree) -> dict[str, Any]:
         "boot_id": boot_id,
         "nr_cpus": os.cpu_count(),
         "clock_ticks": os.sysconf("SC_CLK_TCK"),
-        "mem_total_bytes": total,
-        "config": kernel_config(proc, release),
+        "mem_total_bytes": mem_total_bytes(proc),
+        "config": kernel_config(proc, f"/boot/config-{release}"),
     }
 
 
-def kernel_config(proc: Tree, release: str) -> dict[str, bool] | None:
+def describe_recorded(proc: Tree, about: Recording) -> dict[str, Any]:
+    """Return the same of a recorded host; nothing of this machine is in it."""
+    return {
+        "release": about.release,
+        "machine": about.machine,
+        "page_size": about.page_size,
+        "boot_id": about.boot_id,
+        "nr_cpus": about.nr_cpus,
+        "clock_ticks": about.clock_ticks,
+        "mem_total_bytes": mem_total_bytes(proc),
+        "config": kernel_config(proc, None),
+    }
+
+
+def mem_total_bytes(proc: Tree) -> int | None:
+    """Return the memory that the kernel manages, None when it cannot be read."""
+    try:
+        rows = meminfo.parse(proc.read("meminfo", "host"), file=proc.path("meminfo"))
+    except OSError:
+        return None
+    return next((row.value * 1024 for row in rows if row.name == "MemTotal"), None)
+
+
+def kernel_config(proc: Tree, beside: str | None) -> dict[str, bool] | None:
     """Return which of `CONFIG_OPTIONS` the kernel was built with, None when nothing tells.
 
     That is ``/proc/config.gz``, or the file that distributions without it put beside the kernel.
+
+    Parameters
+    ----------
+    proc
+        Where to look first.
+    beside
+        The other file.
     """
     try:
         text = gzip.decompress(proc.read("config.gz", "host")).decode(errors="replace")
     except (OSError, EOFError, zlib.error):
+        if beside is None:
+            return None
         try:
-            with open(f"/boot/config-{release}", encoding="utf-8", errors="replace") as file:
+            with open(beside, encoding="utf-8", errors="replace") as file:
                 text = file.read()
         except OSError:
             return None
@@ -85,15 +113,26 @@ def privileges(proc: Tree) -> dict[str, Any]:
     try:
         fields = _own_status(proc)
         effective = int(fields.get("CapEff", "0"), 16)
-        held = [name for bit, name in CAPABILITIES.items() if effective >> bit & 1]
     except OSError:
-        held = []
+        effective = 0
     try:
-        uid_map = proc.read("self/uid_map", "host").split()
-        initial = [int(n) for n in uid_map] == [0, 0, 0xFFFFFFFF]
+        uid_map = tuple(int(n) for n in proc.read("self/uid_map", "host").split())
     except (OSError, ValueError):
-        initial = None
-    return {"euid": os.geteuid(), "capabilities": held, "initial_userns": initial}
+        uid_map = None
+    return held(os.geteuid(), effective, uid_map)
+
+
+def held(euid: int, effective: int, uid_map: tuple[int, ...] | None) -> dict[str, Any]:
+    """Return the ``privileges`` entry for a user, a mask of effective capabilities and a ``uid_map``.
+
+    >>> held(1000, 1 << 21, (0, 1000, 1))
+    {'euid': 1000, 'capabilities': ['CAP_SYS_ADMIN'], 'initial_userns': False}
+    """
+    return {
+        "euid": euid,
+        "capabilities": [name for bit, name in CAPABILITIES.items() if effective >> bit & 1],
+        "initial_userns": None if uid_map is None else uid_map == (0, 0, 0xFFFFFFFF),
+    }
 
 
 def _own_status(proc: Tree) -> dict[str, str]:

@@ -60,7 +60,8 @@ class PagemapScanner:
     """Finds populated runs with PAGEMAP_SCAN, or says that this kernel cannot.
 
     The ioctl is probed by using it: the first refusal (ENOTTY before 6.7, EINVAL for arguments it does not
-    know) turns it off for the rest of the run, and `supported` says so.
+    know) turns it off for the rest of the run, and `supported` says so. A saved pagemap is a file with holes,
+    which its file system finds; that tells nothing of the ioctl.
     """
 
     def __init__(self) -> None:
@@ -81,13 +82,15 @@ class PagemapScanner:
         Returns
         -------
         list or None
-            None when the ioctl cannot be used here; read plain pagemap then.
+            None when neither the ioctl nor a file system's holes tell; read plain pagemap then.
 
         Raises
         ------
         OSError
             ESRCH when the address space is gone.
         """
+        if os.fstat(fd).st_size:  # of the kernel's own files it is 0
+            return _data_runs(fd, start // page_size, end // page_size)
         if self.supported is False:
             return None
         vec = np.empty((VEC_LEN, _REGION_WORDS), np.uint64)
@@ -113,6 +116,32 @@ class PagemapScanner:
                 break
             start = walk_end
         return found
+
+
+def _data_runs(fd: int, first: int, end: int) -> list[tuple[int, int]] | None:
+    """Return the runs from `first` to `end` in which a file of words has data, in steps of its blocks.
+
+    Returns
+    -------
+    list or None
+        None when the file system calls all of it data, as those do that keep no holes.
+    """
+    found: list[tuple[int, int]] = []
+    whole = (first, min(end, -(-os.fstat(fd).st_size // 8)))
+    while first < end:
+        try:
+            begin = os.lseek(fd, first * 8, os.SEEK_DATA)
+            behind = os.lseek(fd, begin, os.SEEK_HOLE)
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # nothing but a hole up to the end
+                break
+            return None
+        low, high = max(begin // 8, first), min(-(-behind // 8), end)
+        if low >= end:
+            break
+        found.append((low, high))
+        first = high
+    return None if found == [whole] else found
 
 
 def stale_walk_end() -> bool | None:

@@ -13,8 +13,12 @@ from typing import TYPE_CHECKING, Final, Self
 if TYPE_CHECKING:
     from vmprobe.sources.meter import Meter
 
-CHUNK: Final = 1 << 16
-"""seq_file hands out about a page at a time whatever we ask; more only costs memory."""
+FLAGS: Final = os.O_RDONLY | os.O_CLOEXEC
+
+CHUNK: Final = 4095
+"""seq_file hands out about a page at a time whatever we ask. For a sysctl the kernel allocates what we ask
+for and one byte more (`fs/proc/proc_sysctl.c: proc_sys_call_handler`): to ask for 64 KiB took a block of
+128 KiB off the free lists, each time, while they were being counted."""
 
 
 def read_fd(fd: int) -> tuple[bytes, int]:
@@ -60,7 +64,7 @@ class Tree:
             What the kernel answered.
         """
         with self.meter.reading(source or name) as cost:
-            fd = os.open(self.path(name), os.O_RDONLY | os.O_CLOEXEC)
+            fd = self.open(name)
             try:
                 data, cost.nr_reads = read_fd(fd)
             finally:
@@ -77,7 +81,33 @@ class Tree:
 
     def open(self, name: str) -> int:
         """Open for reading and return the descriptor, which the caller closes."""
-        return os.open(self.path(name), os.O_RDONLY | os.O_CLOEXEC)
+        return os.open(self.path(name), FLAGS)
+
+    def open_folder(self, name: str) -> int:
+        """Open a folder and return the descriptor, which the caller closes."""
+        return os.open(self.path(name), FLAGS | os.O_DIRECTORY)
+
+    def open_in(self, folder_fd: int, folder: str, name: str) -> int:
+        """Open `name` in a folder that is open; the caller closes it.
+
+        Parameters
+        ----------
+        folder_fd
+            What `open_folder` gave.
+        folder
+            What it was given.
+        name
+            Path below the folder.
+        """
+        del folder
+        return os.open(name, FLAGS, dir_fd=folder_fd)
+
+    def later(self) -> Tree | None:
+        """Return where a second look finds what is there by then; None where there is nothing but one look.
+
+        A machine that runs on is its own later self.
+        """
+        return self
 
     def pids(self) -> list[int]:
         """Return the thread group ids that are listed now, ascending.
@@ -101,8 +131,9 @@ class ProcessDir:
 
     def __init__(self, tree: Tree, pid: int) -> None:
         self.pid = pid
+        self._tree = tree
         self._meter = tree.meter
-        self.fd = os.open(tree.path(str(pid)), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self.fd = tree.open_folder(str(pid))
 
     def __enter__(self) -> Self:
         return self
@@ -112,7 +143,7 @@ class ProcessDir:
 
     def open(self, name: str) -> int:
         """Open a file of this process; the caller closes it."""
-        return os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self.fd)
+        return self._tree.open_in(self.fd, str(self.pid), name)
 
     def read(self, name: str, source: str) -> bytes:
         """Return a whole file of this process."""
@@ -127,7 +158,7 @@ class ProcessDir:
 
     def tids(self) -> list[int]:
         """Return the thread ids of this process."""
-        fd = self.open("task")
+        fd = os.open("task", FLAGS | os.O_DIRECTORY, dir_fd=self.fd)
         try:
             return sorted(int(name) for name in os.listdir(fd))
         finally:

@@ -168,7 +168,7 @@ _COLLECTED: Final = _keys(
     ),
     volatility=_keys(
         frames_compared=_or_null(_whole()), frames_changed=_or_null(_whole()),
-        entries_compared=_whole(), entries_changed=_whole(),
+        entries_compared=_or_null(_whole()), entries_changed=_or_null(_whole()),
         processes_vanished=_whole(), processes_appeared=_or_null(_whole()), torn_maps=_whole(),
         free_pages_before=_or_null(_whole()), free_pages_after=_or_null(_whole()),
     ),
