@@ -54,7 +54,8 @@ def fold_rss() -> None:
     """Make the kernel fold the page faults that it counts for this thread alone into statm and status.
 
     Up to 6.1 a thread keeps up to 64 of them aside (`mm/memory.c: check_sync_rss_stat`), so that statm falls
-    short of what is mapped for as long as the thread sleeps. Giving a page back folds them (`add_mm_rss_vec`).
+    short of what is mapped for as long as the thread sleeps. To give
+    a page back folds them (`add_mm_rss_vec`).
     """
     for _ in range(2):  # the second time touches nothing new itself
         with Area(1) as area:
