@@ -13,8 +13,9 @@ NUMA ?= 1
 SWAP ?=
 HUGEPAGES ?= 0
 FILES ?=
-CMD ?= vmprobe snapshot -o $$LAB_OUT/guest.vmsnap && vmprobe show $$LAB_OUT/guest.vmsnap
-export CMD
+CMD ?= vmprobe snapshot -o $LAB_OUT/guest.vmsnap && vmprobe show $LAB_OUT/guest.vmsnap
+# As it was written: a $ in it is the guest's.
+lab: export LAB_CMD = $(value CMD)
 
 help:  ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | while IFS="$$(printf '\t')" read -r n t; do printf '  %-10s %s\n' "$$n" "$$t"; done
@@ -36,7 +37,7 @@ test-lab: install  ## boot stock kernels in guests and compare snapshots with ot
 
 lab: install  ## run CMD in a guest: make lab KERNEL=6.12 MEMORY=2G NUMA=2 SWAP=256M HUGEPAGES=64 FILES=DIR CMD="..."
 	@$(BIN)/python -m lab run --kernel $(KERNEL) --memory $(MEMORY) --numa $(NUMA) $(if $(SWAP),--swap $(SWAP)) \
-	  --hugepages $(HUGEPAGES) $(if $(FILES),--files $(FILES)) -- sh -c "$$CMD"
+	  --hugepages $(HUGEPAGES) $(if $(FILES),--files $(FILES)) -- sh -c "$$LAB_CMD"
 
 check: install  ## format, lint, types, architecture, docs, quick tests; no root, under a minute
 	@$(BIN)/ruff format --check --quiet .

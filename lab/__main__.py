@@ -6,6 +6,7 @@ The standard library alone, since some of them run in guests, where every import
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
 from typing import Final
 
@@ -47,4 +48,5 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that no guest outlives us
     sys.exit(main(sys.argv[1:]))

@@ -153,18 +153,20 @@ def emulated() -> bool:
     return not (os.access("/dev/kvm", os.R_OK | os.W_OK) and {"vmx", "svm"} & set(words))
 
 
-def interpreter() -> str:
-    """Return the Python that guests run: the system's when it can import what this one's environment holds.
+def interpreter() -> tuple[str, str]:
+    """Return the Python that guests run, and the folder of its standard library.
 
-    Its paths are those of any Debian, so that a snapshot which was taken with it names nobody's home.
+    The system's when it can import what this one's environment holds: its paths are those of any Debian, so
+    that a snapshot which was taken with it names nobody's home.
     """
     system = "/usr/bin/python3"
-    code = "import sys; print(sys.version_info[:2])"
+    code = "import sys, sysconfig; print(sys.version_info[:2], sysconfig.get_path('stdlib'), sep='\\n')"
     with contextlib.suppress(OSError):
         done = subprocess.run([system, "-I", "-c", code], capture_output=True, text=True, check=False)
-        if done.stdout.strip() == str(sys.version_info[:2]):
-            return system
-    return str(Path(sys.executable).resolve())
+        version, _, library = done.stdout.strip().partition("\n")
+        if version == str(sys.version_info[:2]):
+            return system, library
+    return str(Path(sys.executable).resolve()), sysconfig.get_path("stdlib")
 
 
 def _plan(shape: Shape, kernel: kernels.Kernel) -> str:
@@ -172,13 +174,15 @@ def _plan(shape: Shape, kernel: kernels.Kernel) -> str:
     packages = Path(sysconfig.get_path("purelib"))
     if packages.is_relative_to(TREE):
         packages = Path("/run/vmprobe") / packages.relative_to(TREE)
+    python, library = interpreter()
     values = {
         "LAB_KERNEL": str(kernel.root),
         "LAB_DISK": "1" if shape.scratch_bytes else "0",
         "LAB_SWAP": " ".join(f"{kind}:{size}" for kind, size in shape.swap),
         "LAB_KSM": "1" if shape.ksm else "0",
         "LAB_HUGEPAGES": str(shape.hugepages),
-        "LAB_PYTHON": interpreter(),
+        "LAB_PYTHON": python,
+        "LAB_LIBRARY": library,
         "LAB_PYTHONPATH": f"/run/vmprobe:{packages}",
         "LAB_NUMPY": NO_NUMPY_AVX2 if emulated() else "",
     }
@@ -187,9 +191,14 @@ def _plan(shape: Shape, kernel: kernels.Kernel) -> str:
 
 def _vng_words(shape: Shape, kernel: kernels.Kernel, folder: Path, stack: contextlib.ExitStack) -> list[str]:
     """Return the command line of virtme-ng."""
+    shared = (
+        ("labtree", TREE, "readonly=on,"),
+        ("lablib", Path(interpreter()[1]), "readonly=on,"),
+        ("labout", folder.resolve(), ""),
+    )
     qemu = [
-        f"-virtfs local,path={TREE},mount_tag=labtree,security_model=none,readonly=on,multidevs=remap",
-        f"-virtfs local,path={folder.resolve()},mount_tag=labout,security_model=none,multidevs=remap",
+        f"-virtfs local,path={path},mount_tag={tag},{mode}security_model=none,multidevs=remap"
+        for tag, path, mode in shared
     ]
     if shape.scratch_bytes:
         disk = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vmprobe-lab-"))) / "disk"

@@ -19,8 +19,8 @@ HEAD: Final = """# Kernels and shapes that were tried
 
 Made by `python -m lab support` from the last run of `make test-lab`. Each figure is of the last of three
 photographs of a quiet guest; all three had to equal the witness. Quiet means that /proc/buddyinfo read the
-same all the while. The guests have 2 CPUs and stock Debian kernels; workloads stood
-stopped in them. Reasons stand in parentheses.
+same all the while. The guests have a CPU for each node and stock Debian kernels; workloads stood stopped in
+them. Reasons stand in parentheses.
 """
 
 

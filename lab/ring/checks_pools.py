@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from lab.ring.visit import Round, Visit
 
 HUGE, KSM, ANON = np.uint64(mask("HUGE")), np.uint64(mask("KSM")), np.uint64(mask("ANON"))
-TYPED = np.uint64(mask("BUDDY", "SLAB", "PGTABLE", "RESERVED"))
+TYPED = np.uint64(mask("BUDDY", "SLAB", "PGTABLE", "RESERVED", "HUGE"))
 EXCLUSIVE = np.uint64(mask("OWNER_2"))
 """PG_anon_exclusive, printed as this bit: no page that KSM shares can have it."""
 

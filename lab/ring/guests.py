@@ -47,12 +47,13 @@ class Guest:
 
 
 def _guests(kernel: str) -> tuple[Guest, ...]:
+    # One CPU where one will do: an emulated second one makes a guest three times slower beside another guest.
     holes = "holes pages=8192 pattern=random keep=0.5"
     forks = "forks children=3 pages=2048 share=0.5"
     return (
         Guest(
             "one node",
-            Shape(kernel, 1024 * MIB),
+            Shape(kernel, 1024 * MIB, cpus=1),
             (
                 holes,
                 "holes pages=8192 pattern=clustered keep=0.5 cluster=24",
@@ -66,15 +67,15 @@ def _guests(kernel: str) -> tuple[Guest, ...]:
         Guest("two nodes", Shape(kernel, 3072 * MIB, nodes=2), (holes, forks)),
         Guest(
             "swap",
-            Shape(kernel, 768 * MIB, swap=(("zram", 16 * MIB), ("file", 32 * MIB))),
+            Shape(kernel, 768 * MIB, cpus=1, swap=(("zram", 16 * MIB), ("file", 32 * MIB))),
             ("swapped pages=3000", "swapped pages=3000", forks),
         ),
         Guest(
             "huge pages",
-            Shape(kernel, 1024 * MIB, hugepages=32),
+            Shape(kernel, 1024 * MIB, cpus=1, hugepages=32),
             (f"huge bytes={32 * MIB} kind=thp", f"huge bytes={16 * MIB} kind=hugetlb", holes),
         ),
-        Guest("ksm", Shape(kernel, 768 * MIB, ksm=True), ("ksm pages=512 copies=3", forks)),
+        Guest("ksm", Shape(kernel, 768 * MIB, cpus=1, ksm=True), ("ksm pages=512 copies=3", forks)),
         Guest("cma", Shape(kernel, 768 * MIB, cma_bytes=64 * MIB), (holes,)),
         Guest("page owner", Shape(kernel, 768 * MIB, page_owner=True), (holes,)),
     )

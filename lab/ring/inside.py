@@ -10,11 +10,11 @@ import contextlib
 import ctypes
 import gc
 import json
+import mmap
 import os
 import platform
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -135,6 +135,7 @@ def rounds(pids: list[int]) -> dict[str, Any]:
     """Take photographs until `NR_ROUNDS` of them were taken while the guest was quiet."""
     calm()
     # One CPU's lists fill, and then serve: with two, what one frees the other lacks.
+    cpus = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {0})
     witness = Witness(end_pfn(), pids)
     witness.read_tasks()
@@ -153,6 +154,7 @@ def rounds(pids: list[int]) -> dict[str, Any]:
         folder.mkdir()
         witness.save(folder)
         write(snapshot, str(folder / "host.vmsnap"))
+    os.sched_setaffinity(0, cpus)
     return {"quiet": nr_quiet, "attempts": nr_attempts}
 
 
@@ -161,26 +163,14 @@ def stamps(nr_pages: int) -> Iterator[tuple[int, int, str]]:
     for area, line in enumerate(Path("/proc/swaps").read_text().splitlines()[1:]):
         # Past the page cache: swap is written below it.
         fd = os.open(line.split()[0], os.O_RDONLY | os.O_DIRECT)
-        with contextlib.closing(_Aligned()) as page:
+        with mmap.mmap(-1, mmap.PAGESIZE) as page:  # aligned, as O_DIRECT wants it
             for offset in range(nr_pages):
-                if os.preadv(fd, [page.map], offset * len(page.map)) < len(page.map):
+                if os.preadv(fd, [page], offset * len(page)) < len(page):
                     break
-                head = page.map[:64].split(b"\n")[0]
+                head = page[:64].split(b"\n")[0]
                 if head.startswith(b"vmprobe-lab "):
                     yield area, offset, head.decode()
         os.close(fd)
-
-
-class _Aligned:
-    """A page of memory, as O_DIRECT wants it."""
-
-    def __init__(self) -> None:
-        import mmap  # noqa: PLC0415 - only swapping guests need it
-
-        self.map = mmap.mmap(-1, mmap.PAGESIZE)
-
-    def close(self) -> None:
-        self.map.close()
 
 
 def stop(pids: list[int]) -> None:
@@ -214,25 +204,22 @@ def visit(plan: dict[str, Any]) -> dict[str, Any]:
         truths = stack.enter_context(hold(*plan["workloads"], seed=plan["seed"]))
         interleave(0)
         pids = [pid for truth in truths for pid in family(truth["pid"])]
+        for pid in pids:
+            stack.callback(os.kill, pid, signal.SIGCONT)
         stop(pids)
         # What is merged stays merged; the merging itself would be the only thing that moves.
         Path("/sys/kernel/mm/ksm/run").write_text("0")
-        try:
-            counted = rounds(pids)
-            facts = {
-                "truths": truths,
-                "pids": pids,
-                "rounds": counted,
-                "release": platform.release(),
-                "ksm_pages_shared": int(Path("/sys/kernel/mm/ksm/pages_shared").read_text()),
-                "cgroup_inode": Path("/sys/fs/cgroup/lab").stat().st_ino,
-                "stamps": list(stamps(plan["swap_pages"])),
-                "commands": {name: _command(words) for name, words in plan["commands"].items()},
-            }
-        finally:
-            for pid in pids:
-                os.kill(pid, signal.SIGCONT)
-    return facts
+        counted = rounds(pids)
+        return {
+            "truths": truths,
+            "pids": pids,
+            "rounds": counted,
+            "release": platform.release(),
+            "ksm_pages_shared": int(Path("/sys/kernel/mm/ksm/pages_shared").read_text()),
+            "cgroup_inode": Path("/sys/fs/cgroup/lab").stat().st_ino,
+            "stamps": list(stamps(plan["swap_pages"])),
+            "commands": {name: _command(words) for name, words in plan["commands"].items()},
+        }
 
 
 def _command(words: list[str]) -> dict[str, Any]:
@@ -240,15 +227,9 @@ def _command(words: list[str]) -> dict[str, Any]:
     begin = time.monotonic()
     done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=OUT)
     seconds = round(time.monotonic() - begin, 2)
-    return {
-        "status": done.returncode,
-        "out": done.stdout,
-        "err": done.stderr,
-        "seconds": seconds,
-    }
+    return {"status": done.returncode, "err": done.stderr, "seconds": seconds}
 
 
 if __name__ == "__main__":
     told = visit(json.loads((OUT / "plan.json").read_text()))
     (OUT / "facts.json").write_text(json.dumps(told))
-    sys.exit(0)

@@ -87,6 +87,8 @@ def text(columns: dict[str, Column]) -> str:
     width = max(len(check.name) for check in CHECKS)
     lines = []
     for column in columns.values():
+        if column.about == NOT_RUN:
+            continue
         lines.append(f"{column.id}: {column.about}")
         lines += [f"  {name:{width}}  {figure}" for name, figure in column.cells.items()]
         lines.append("")
@@ -94,8 +96,14 @@ def text(columns: dict[str, Column]) -> str:
 
 
 def save(columns: dict[str, Column], path: Path = RESULTS) -> None:
-    """Keep the results for docs/support.md."""
+    """Keep the results for docs/support.md; of guests that were not run, those of before."""
     path.parent.mkdir(exist_ok=True)
+    if path.exists():
+        before = load(path)
+        columns = {
+            name: before.get(name, column) if column.about == NOT_RUN else column
+            for name, column in columns.items()
+        }
     path.write_text(json.dumps([asdict(column) for column in columns.values()], indent=1), encoding="utf-8")
 
 

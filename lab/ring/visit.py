@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lab.ring.check import DiffersError
 from vmprobe.store import load
 from vmprobe.tables import MemoryTables, Snapshot, Table
 
@@ -60,11 +61,26 @@ class Round:
         return kept
 
     def frame_rows(self, name: str) -> tuple[NDArray[np.uint64], NDArray[np.uint64], NDArray[np.uint64]]:
-        """Return pfn, the snapshot's value and the witness's word of the frames that stood still."""
+        """Return pfn, the snapshot's value and the witness's word of the frames that stood still.
+
+        Not of a frame that vmprobe saw change between its own looks: it may be as it was again by the second
+        look of the witness. They are a handful; more than one in a thousand would be marks without a reason.
+
+        Raises
+        ------
+        DiffersError
+            They are more.
+        """
         column = {"kpageflags": "flags", "kpagecount": "mapcount"}[name]
         frames = self.snapshot.table("frames")
         pfn = frames.column("pfn")
         chosen = self.still(name)[pfn]
+        marked = chosen & frames.column("unstable")
+        if 1000 * np.count_nonzero(marked) > np.count_nonzero(chosen):
+            raise DiffersError(
+                f"{np.count_nonzero(marked)} frames are marked unstable that the witness saw stand"
+            )
+        chosen &= ~marked
         return pfn[chosen], frames.column(column)[chosen].astype(np.uint64), self.words(name)[pfn][chosen]
 
     @cached_property
