@@ -9,3 +9,7 @@ class LabError(Exception):
 
 class UnavailableError(LabError):
     """The lab, or one shape of guest, cannot run on this machine; the message is the exact reason."""
+
+
+class DiffersError(AssertionError):
+    """A snapshot and its witness disagree; the message holds both figures."""

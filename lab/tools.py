@@ -7,6 +7,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -29,6 +30,9 @@ PACKAGES: Final = {
 SEARCH: Final = os.pathsep.join((os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin"))
 APT_SECONDS: Final = 600
 
+_ONE_AT_A_TIME: Final = threading.Lock()
+"""Guests start side by side, and apt-get refuses to run beside itself."""
+
 
 def ensure() -> None:
     """See to it that every program is there.
@@ -42,9 +46,10 @@ def ensure() -> None:
         raise UnavailableError(f"the lab boots amd64 kernels, and this is {platform.machine()}")
     if not vng().exists():
         raise UnavailableError(f"{vng()} is missing: `make install` puts virtme-ng there")
-    missing = [package for program, package in PACKAGES.items() if not shutil.which(program, path=SEARCH)]
-    if missing:
-        apt(["install", "-y", "--no-install-recommends", *missing], why=f"missing: {' '.join(missing)}")
+    with _ONE_AT_A_TIME:
+        missing = [package for program, package in PACKAGES.items() if not shutil.which(program, path=SEARCH)]
+        if missing:
+            apt(["install", "-y", "--no-install-recommends", *missing], why=f"missing: {' '.join(missing)}")
 
 
 def vng() -> Path:

@@ -5,14 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from lab.errors import DiffersError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from lab.ring.visit import Round, Visit
-
-
-class DiffersError(AssertionError):
-    """A snapshot and its witness disagree; the message holds both figures."""
 
 
 def _always(_visit: Visit) -> None:

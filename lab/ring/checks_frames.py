@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from kernelmodel.pageflags import mask
-from lab.ring.check import Check, DiffersError, equal
+from lab.errors import DiffersError
+from lab.ring.check import Check, equal
 from vmprobe.analyses.show import show
 
 if TYPE_CHECKING:

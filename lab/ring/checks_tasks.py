@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from kernelmodel.pageflags import mask
-from lab.ring.check import Check, DiffersError, equal
+from lab.errors import DiffersError
+from lab.ring.check import Check, equal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,9 +6,9 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from lab.errors import DiffersError
 from lab.guest import TREE
 from lab.ring import NR_ROUNDS, checks_frames, checks_pools, checks_replay, checks_tasks, checks_zones
-from lab.ring.check import DiffersError
 from lab.ring.guests import GUESTS
 
 if TYPE_CHECKING:

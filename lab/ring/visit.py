@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lab.ring.check import DiffersError
+from lab.errors import DiffersError
 from vmprobe.store import load
 from vmprobe.tables import MemoryTables, Snapshot, Table
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from lab.ring.check import DiffersError
+from lab.errors import DiffersError
 from lab.ring.guests import GUESTS, Guest
 from lab.ring.table import CHECKS, cell
 

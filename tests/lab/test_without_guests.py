@@ -11,9 +11,8 @@ import pytest
 
 from lab import __main__ as command
 from lab import guest, kernels, support, tools
-from lab.errors import LabError, UnavailableError
+from lab.errors import DiffersError, LabError, UnavailableError
 from lab.ring import table
-from lab.ring.check import DiffersError
 from lab.ring.guests import GUESTS
 from lab.shapes import Shape
 
