@@ -8,6 +8,7 @@ that folder too: the console of an emulated machine loses lines.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import shlex
 import signal
@@ -153,6 +154,7 @@ def emulated() -> bool:
     return not (os.access("/dev/kvm", os.R_OK | os.W_OK) and {"vmx", "svm"} & set(words))
 
 
+@functools.cache
 def interpreter() -> tuple[str, str]:
     """Return the Python that guests run, and the folder of its standard library.
 

@@ -106,6 +106,19 @@ def _comparable(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return np.where(words & SLAB, words & ~JUNK, words)
 
 
+def _same(
+    pfn: NDArray[np.uint64], found: NDArray[np.uint64], expected: NDArray[np.uint64], what: str
+) -> None:
+    """Demand that every frame has what the witness says."""
+    wrong = np.flatnonzero(found != expected)
+    if len(wrong):
+        first = wrong[0]
+        raise DiffersError(
+            f"{len(wrong)} {what} differ, the first at pfn {pfn[first]}: "
+            f"vmprobe {int(found[first]):#x}, witness {int(expected[first]):#x}"
+        )
+
+
 def compare_flags(_visit: Visit, taken: Round) -> str:
     """Compare each word that stood still, and how many frames have each of the 64 bits."""
     pfn, found, expected = taken.frame_rows("kpageflags")
@@ -117,41 +130,32 @@ def compare_flags(_visit: Visit, taken: Round) -> str:
         )
         equal(ours, theirs, f"frames with bit {bit}")
         nr_bits += theirs > 0
-    wrong = np.flatnonzero(found != expected)
-    if len(wrong):
-        first = wrong[0]
-        raise DiffersError(
-            f"{len(wrong)} words differ, the first at pfn {pfn[first]}: "
-            f"vmprobe {int(found[first]):#x}, witness {int(expected[first]):#x}"
-        )
+    _same(pfn, found, expected, "words")
     return f"{len(pfn):,} words, {nr_bits} kinds of bit"
 
 
 def plant_flags(_visit: Visit, taken: Round) -> Round:
     """Plant one wrong bit in one word."""
     pfn, found, _ = taken.frame_rows("kpageflags")
-    row = int(np.flatnonzero(taken.snapshot.table("frames").column("pfn") == pfn[len(pfn) // 2])[0])
-    return taken.changed("frames", "flags", row, found[len(pfn) // 2] ^ np.uint64(mask("REFERENCED")))
+    return taken.changed(
+        "frames",
+        "flags",
+        taken.frame_row(pfn[len(pfn) // 2]),
+        found[len(pfn) // 2] ^ np.uint64(mask("REFERENCED")),
+    )
 
 
 def compare_counts(_visit: Visit, taken: Round) -> str:
     """Compare each map count that stood still."""
     pfn, found, expected = taken.frame_rows("kpagecount")
-    wrong = np.flatnonzero(found != expected)
-    if len(wrong):
-        first = wrong[0]
-        raise DiffersError(
-            f"{len(wrong)} map counts differ, the first at pfn {pfn[first]}: "
-            f"vmprobe {found[first]}, witness {expected[first]}"
-        )
+    _same(pfn, found, expected, "map counts")
     return f"{len(pfn):,} counts, the largest {int(expected.max())}"
 
 
 def plant_counts(_visit: Visit, taken: Round) -> Round:
     """Plant one mapping too many."""
     pfn, found, _ = taken.frame_rows("kpagecount")
-    row = int(np.flatnonzero(taken.snapshot.table("frames").column("pfn") == pfn[0])[0])
-    return taken.changed("frames", "mapcount", row, found[0] + np.uint64(1))
+    return taken.changed("frames", "mapcount", taken.frame_row(pfn[0]), found[0] + np.uint64(1))
 
 
 def compare_totals(_visit: Visit, taken: Round) -> str:

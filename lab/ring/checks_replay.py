@@ -71,9 +71,8 @@ def compare_replay(visit: Visit, taken: Round) -> str:
 
 def plant_replay(visit: Visit, taken: Round) -> Round:
     """Plant an entry that holds another frame."""
-    tasks = {row[0]: row[1] for row in taken.snapshot.table("tasks").rows("pid", "mm")}
     table = taken.snapshot.table("mappings")
-    mine = (table.column("mm") == tasks[visit.facts["pids"][0]]) & (table.column("kind") == "present")
+    mine = (table.column("mm") == taken.mm_of(visit.facts["pids"][0])) & (table.column("kind") == "present")
     row = int(np.flatnonzero(mine)[0])
     return taken.changed("mappings", "pfn", row, table.column("pfn")[row] + 1)
 

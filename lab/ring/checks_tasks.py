@@ -35,9 +35,8 @@ class Entries:
     """
 
     def __init__(self, taken: Round, pid: int) -> None:
-        tasks = {row[0]: row[1] for row in taken.snapshot.table("tasks").rows("pid", "mm")}
         table = taken.snapshot.table("mappings")
-        mine = table.column("mm") == tasks[pid]
+        mine = table.column("mm") == taken.mm_of(pid)
         kinds = table.column("kind")
         present, swap = mine & (kinds == "present"), mine & (kinds == "swap")
         self.vpn, self.pfn = (
@@ -107,9 +106,8 @@ def plant_resident(visit: Visit, taken: Round) -> Round:
 
 def _a_row(visit: Visit, taken: Round, kind: str) -> int:
     """Return a row of the mappings of a stopped process, anonymous where present."""
-    tasks = {row[0]: row[1] for row in taken.snapshot.table("tasks").rows("pid", "mm")}
     table = taken.snapshot.table("mappings")
-    chosen = np.isin(table.column("mm"), [tasks[pid] for pid in visit.facts["pids"]])
+    chosen = np.isin(table.column("mm"), [taken.mm_of(pid) for pid in visit.facts["pids"]])
     chosen &= table.column("kind") == kind
     if kind == "present":
         chosen &= ~table.column("file") & (table.column("exclusive"))
@@ -232,8 +230,7 @@ def plant_cgroups(visit: Visit, taken: Round) -> Round:
     """Plant one page that is charged elsewhere."""
     row = _a_row(visit, taken, "present")
     pfn = taken.snapshot.table("mappings").column("pfn")[row]
-    frame = int(np.flatnonzero(taken.snapshot.table("frames").column("pfn") == pfn)[0])
-    return taken.changed("frames", "memcg", frame, 1)
+    return taken.changed("frames", "memcg", taken.frame_row(pfn), 1)
 
 
 CHECKS: Final = (

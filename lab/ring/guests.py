@@ -47,7 +47,7 @@ class Guest:
 
 
 def _guests(kernel: str) -> tuple[Guest, ...]:
-    # One CPU where one will do: an emulated second one makes a guest three times slower beside another guest.
+    # One CPU where one will do: an emulated second one more than doubles the time of two guests side by side.
     holes = "holes pages=8192 pattern=random keep=0.5"
     forks = "forks children=3 pages=2048 share=0.5"
     return (

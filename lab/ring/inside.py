@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
 
 OUT: Final = Path(os.environ.get("LAB_OUT", "."))
-TEXTS: Final = ("buddyinfo", "zoneinfo", "vmstat", "meminfo", "pagetypeinfo", "iomem", "swaps")
-TASK_TEXTS: Final = ("maps", "smaps_rollup", "statm", "numa_maps", "smaps")
+TEXTS: Final = ("buddyinfo", "zoneinfo", "vmstat", "meminfo", "pagetypeinfo", "iomem")
+TASK_TEXTS: Final = ("maps", "smaps_rollup", "statm", "numa_maps")
 FRAME_FILES: Final = ("kpageflags", "kpagecount")
 MAX_ATTEMPTS: Final = 16
 PIECE_BYTES: Final = 1 << 20

@@ -83,6 +83,15 @@ class Round:
         chosen &= ~marked
         return pfn[chosen], frames.column(column)[chosen].astype(np.uint64), self.words(name)[pfn][chosen]
 
+    def frame_row(self, pfn: int) -> int:
+        """Return the row of a frame in the snapshot's table."""
+        return int(np.flatnonzero(self.snapshot.table("frames").column("pfn") == pfn)[0])
+
+    def mm_of(self, pid: int) -> int:
+        """Return the address space of a process."""
+        rows = self.snapshot.table("tasks").rows("pid", "mm")
+        return next(int(mm) for found, mm in rows if found == pid)
+
     @cached_property
     def system_ram(self) -> list[tuple[int, int]]:
         """Half-open ranges of frames that /proc/iomem calls System RAM, whole pages only."""
