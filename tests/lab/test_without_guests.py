@@ -7,12 +7,14 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 from lab import __main__ as command
 from lab import guest, kernels, support, tools
 from lab.errors import DiffersError, LabError, UnavailableError
 from lab.ring import table
+from lab.ring.checks_frames import SLAB, without_recycled
 from lab.ring.guests import GUESTS
 from lab.shapes import Shape
 
@@ -206,3 +208,16 @@ def test_a_guest_is_emulated_where_no_cpu_feature_is_behind_kvm(monkeypatch: pyt
     assert not guest.emulated()
     monkeypatch.setattr(guest.Path, "read_text", read("flags : fpu nx"))
     assert guest.emulated()
+
+
+@pytest.mark.parametrize(("nr_recycled", "fits"), [(0, True), (8, True), (9, False)])
+def test_a_handful_of_frames_may_be_taken_as_slab_again(nr_recycled: int, fits: bool) -> None:
+    pfn = np.arange(100, dtype=np.uint64)
+    witness = np.full(100, SLAB)
+    found = witness.copy()
+    found[:nr_recycled] = 0
+    if fits:
+        assert len(without_recycled(pfn, found, witness)[0]) == 100 - nr_recycled
+    else:
+        with pytest.raises(DiffersError, match="9 frames are slab for one"):
+            without_recycled(pfn, found, witness)
