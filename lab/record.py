@@ -35,7 +35,9 @@ SYSCTLS = (
     "lowmem_reserve_ratio", "min_free_kbytes", "nr_hugepages", "overcommit_memory",
     "percpu_pagelist_high_fraction", "swappiness", "watermark_boost_factor", "watermark_scale_factor",
 )  # fmt: skip
-AGAIN = ("buddyinfo", "zoneinfo", "vmstat", "meminfo", "uptime", *(f"sys/vm/{name}" for name in SYSCTLS))
+AGAIN = (
+    "buddyinfo", "zoneinfo", "vmstat", "meminfo", "stat", "uptime", *(f"sys/vm/{name}" for name in SYSCTLS),
+)  # fmt: skip
 """Cheap files that are saved at both looks."""
 ONCE = (
     "pagetypeinfo", "iomem", "swaps", "version", "sys/kernel/random/boot_id", "self/status", "self/uid_map",

@@ -105,7 +105,7 @@ _ALL: Final = (
     ),
     _table(
         "counters", "source, scope and name", 1 << 20,
-        ("source", "VARCHAR", "vmstat, meminfo, zoneinfo, ksm, thp, hugepages or sysctl"),
+        ("source", "VARCHAR", "vmstat, meminfo, stat, zoneinfo, ksm, thp, hugepages or sysctl"),
         ("scope", "VARCHAR", "'' for the host, else 'node N' or 'node N zone Z' or a sysfs folder"),
         ("name", "VARCHAR", "the kernel's name"),
         ("value", "BIGINT?", "before the frames were read"),

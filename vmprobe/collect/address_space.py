@@ -171,8 +171,9 @@ class Reader:
     def recheck(self, space: AddressSpace) -> NDArray[np.uint64] | None:
         """Read the entries again; return the frames of those that changed, None when there was nothing to do.
 
-        A process that is gone by now has changed all of them. What is mapped by now outside the VMAs of the
-        first look is seen as far as it lies between the first and the last of them.
+        A process that is gone by now has changed all of them, and the map counts of their frames. What is
+        mapped by now outside the VMAs of the first look is seen as far as it lies between the first and the
+        last of them.
         """
         rows = space.user_rows()
         if not rows or self.later is None:
@@ -188,7 +189,7 @@ class Reader:
             space.recheck_error = str(error)
             space.extents.unstable[:] = True
             space.nr_changed = space.extents.nr_entries
-            return None
+            return space.extents.frames()
         return frames
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from vmprobe.collect.frames import zone_ranges
 from vmprobe.collect.unread import ADMIN, ROOT
-from vmprobe.formats import buddyinfo, iomem, meminfo, pagetypeinfo, swaps, vmstat, zoneinfo
+from vmprobe.formats import buddyinfo, iomem, kernel_stat, meminfo, pagetypeinfo, swaps, vmstat, zoneinfo
 from vmprobe.schema import TABLES
 from vmprobe.tables import Table, from_rows
 
@@ -101,6 +101,9 @@ def read_cheap(proc: Tree, sys: Tree, unread: Unread) -> Cheap:
     cheap.zones = files.parsed("zoneinfo", zoneinfo.parse, lost="zones")
     for name, value in (files.parsed("vmstat", vmstat.parse, lost="counters") or {}).items():
         cheap.values["vmstat", "", name] = (value, None, None)
+    forks = (files.parsed("stat", kernel_stat.parse, lost="counters") or {}).get("processes")
+    if forks is not None:
+        cheap.values["stat", "", "processes"] = (forks, None, None)
     for row in files.parsed("meminfo", meminfo.parse, lost="counters") or []:
         cheap.values["meminfo", "", row.name] = (row.value, row.unit or None, None)
     if cheap.zones is not None:

@@ -59,8 +59,15 @@ class Extents:
         """Entries in all runs."""
         return int(self.nr_pages.sum(dtype=np.uint64))
 
-    def part(self, runs: slice) -> Extents:
-        """Return some of the runs, as views."""
+    def frames(self) -> NDArray[np.uint64]:
+        """Return the frame behind every present entry, a frame that is mapped twice also twice."""
+        present = (self.word & pagemap.PRESENT) != 0
+        nr_pages = self.nr_pages[present].astype(np.int64)
+        pfns: NDArray[np.uint64] = pagemap.frames(pagemap.expand(self.word[present], nr_pages))
+        return pfns
+
+    def part(self, runs: slice | NDArray[np.bool_]) -> Extents:
+        """Return some of the runs, as views where they are a slice."""
         return Extents(
             self.vpn[runs], self.word[runs], self.nr_pages[runs], self.vma[runs], self.unstable[runs]
         )
@@ -185,5 +192,6 @@ def recheck(
     gone = nr_seen < extents.nr_pages  # the address space ended: there was nothing to read
     extents.unstable[gone] = True
     nr_changed += int((extents.nr_pages - nr_seen)[gone].sum())
-    pfns = np.concatenate(moved or [np.empty(0, np.uint64)])
+    moved.append(extents.part(gone).frames())
+    pfns = np.concatenate(moved)
     return nr_changed, pfns[pfns != 0]

@@ -39,6 +39,12 @@ class Lanes:
         self._on_tick = on_tick
         self._cancelled = threading.Event()
         self._nr_threads = 2 if pace.percent == 100 else 1
+        self._started: list[int] = []
+
+    @property
+    def nr_started(self) -> int:
+        """Threads that were started so far: the kernel counts each as a fork."""
+        return len(self._started)
 
     def run(
         self, long_reads: Iterable[Work], walks: Iterable[Work], step: Callable[[int, int], None]
@@ -59,7 +65,9 @@ class Lanes:
         """
         queues = (deque(long_reads), deque(walks))
         total = len(queues[0]) + len(queues[1])
-        with ThreadPoolExecutor(self._nr_threads, thread_name_prefix="vmprobe-read") as executor:
+        with ThreadPoolExecutor(
+            self._nr_threads, "vmprobe-read", lambda: self._started.append(threading.get_ident())
+        ) as executor:
             orders = (queues, queues[::-1])[: self._nr_threads]
             running: set[Future[None]] = {executor.submit(self._drain, order) for order in orders}
             try:

@@ -124,6 +124,7 @@ def take(options: Options | None = None, progress: Progress | None = None) -> Sn
             **frames.volatility(),
             **moved,
             "processes_appeared": _appeared(later[0], tasks) if later and not options.selective else None,
+            "forks": _forks(before, after, 0 if place.replayed() else lanes.nr_started),
             "free_pages_before": before.free_pages,
             "free_pages_after": after.free_pages,
         },
@@ -201,6 +202,16 @@ def _appeared(proc: Tree, tasks: list[Task]) -> int | None:
         return len(set(proc.pids()) - {task.pid for task in tasks})
     except OSError:
         return None
+
+
+def _forks(before: counters.Cheap, after: counters.Cheap, nr_own: int) -> int | None:
+    """Return how many processes and threads others started meanwhile; None where the kernel does not tell."""
+    key = ("stat", "", "processes")
+    if key not in before.values or key not in after.values:
+        return None
+    counts = [cheap.values[key][0] for cheap in (before, after)]
+    first, second = (nr for nr in counts if nr is not None)
+    return max(0, second - first - nr_own)
 
 
 def _costs(meter: Meter) -> list[dict[str, Any]]:

@@ -113,14 +113,26 @@ def _map_of(inner: Check) -> Check:
     return check
 
 
+class _Optional:
+    """A key that the first snapshots of this version lack."""
+
+    def __init__(self, inner: Check) -> None:
+        self.inner = inner
+
+    def __call__(self, value: Any, where: str) -> None:
+        self.inner(value, where)
+
+
 def _keys(**inner: Check) -> Check:
-    """Require these keys; others pass."""
+    """Require these keys, but for the optional ones; others pass."""
 
     def check(value: Any, where: str) -> None:
         if not isinstance(value, dict):
             _fail(where or "the whole", "an object", value)
         for key, item in inner.items():
             place = f"{where}.{key}" if where else key
+            if key not in value and isinstance(item, _Optional):
+                continue
             if key not in value:
                 msg = f"manifest: {place} is missing"
                 raise ManifestError(msg)
@@ -170,6 +182,7 @@ _COLLECTED: Final = _keys(
         frames_compared=_or_null(_whole()), frames_changed=_or_null(_whole()),
         entries_compared=_or_null(_whole()), entries_changed=_or_null(_whole()),
         processes_vanished=_whole(), processes_appeared=_or_null(_whole()), torn_maps=_whole(),
+        forks=_Optional(_or_null(_whole())),
         free_pages_before=_or_null(_whole()), free_pages_after=_or_null(_whole()),
     ),
     frame_ranges=_list_of(_frame_range),
