@@ -1,166 +1,124 @@
-"""What a page frame is used for, from its flag word alone.
+"""The array of page frames: flag word, map count and what else /proc tells of each ``struct page``.
 
-``fs/proc/page.c: stable_page_flags`` writes the word; the kernel's ``tools/mm/page-types.c`` counts words,
-not classes. The order of the tests matters, because typed pages (slab, page tables, offline) reuse the fields
-behind ANON, KSM and MMAP for other things.
-
-Fidelity: a word says what the frame was at one moment. A word of 0 says nothing at all: a free page on a
-per-CPU list, vmalloc, a kernel stack, memory not yet given to the allocator, or (6.16 and later) a hole.
+Mirrors: ``include/linux/mm_types.h: struct page``, as ``fs/proc/page.c`` shows it.
+Fidelity: no reference count, no links; a frame whose word could not be read is not known at all.
 """
 
 from __future__ import annotations
 
-from enum import IntEnum
-from typing import TYPE_CHECKING, Final, NamedTuple
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from kernelmodel.errors import InvariantError
 from kernelmodel.pageflags import mask
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-class PageClass(IntEnum):
-    """The use of a frame; every word belongs to exactly one."""
-
-    HOLE = 0
-    HWPOISON = 1
-    FREE = 2
-    SLAB = 3
-    PGTABLE = 4
-    HUGETLB = 5
-    ZERO = 6
-    OFFLINE = 7
-    RESERVED = 8
-    KSM = 9
-    ANON = 10
-    SWAPCACHE = 11
-    SHMEM = 12
-    FILE = 13
-    DRIVER = 14
-    KERNEL = 15
-    UNKNOWN = 16
-
-
-class ClassInfo(NamedTuple):
-    """How people call the class, and one line on what is in it."""
-
-    name: str
-    meaning: str
-
-
-CLASS_INFO: Final = {
-    PageClass.HOLE: ClassInfo("hole", "no memory at that address"),
-    PageClass.HWPOISON: ClassInfo("poisoned", "lost to a memory error"),
-    PageClass.FREE: ClassInfo("free", "in the buddy allocator"),
-    PageClass.SLAB: ClassInfo("slab", "kernel objects"),
-    PageClass.PGTABLE: ClassInfo("page table", "page tables"),
-    PageClass.HUGETLB: ClassInfo("hugetlb", "pool of huge pages"),
-    PageClass.ZERO: ClassInfo("zero page", "the shared zero pages"),
-    PageClass.OFFLINE: ClassInfo("offline", "given to the hypervisor"),
-    PageClass.RESERVED: ClassInfo("reserved", "firmware, kernel image, boot"),
-    PageClass.KSM: ClassInfo("ksm", "anonymous, merged by KSM"),
-    PageClass.ANON: ClassInfo("anonymous", "private memory of processes"),
-    PageClass.SWAPCACHE: ClassInfo("swap cache", "back from swap, not mapped"),
-    PageClass.SHMEM: ClassInfo("shmem", "tmpfs, memfd, shared memory"),
-    PageClass.FILE: ClassInfo("file", "page cache of files"),
-    PageClass.DRIVER: ClassInfo("driver", "mapped by drivers; zsmalloc"),
-    PageClass.KERNEL: ClassInfo("kernel", "large kmalloc, drivers, other"),
-    PageClass.UNKNOWN: ClassInfo("unknown", "flag word 0: undecidable"),
-}
-"""Name and meaning of each class."""
-
-_FRESH_FILE: Final = mask("MMAP", "UPTODATE")
-_HEAD: Final = mask("COMPOUND_HEAD")
-_TAIL: Final = mask("COMPOUND_TAIL")
-_INHERITED: Final = mask(
-    "LOCKED", "REFERENCED", "UPTODATE", "DIRTY", "LRU", "ACTIVE", "WRITEBACK", "ANON", "SWAPCACHE",
-    "SWAPBACKED", "UNEVICTABLE", "KSM", "MLOCKED",
-)  # fmt: skip
-
-
-def classify(words: NDArray[np.uint64], *, trust_ksm: bool = True) -> NDArray[np.uint8]:
-    """Return the `PageClass` of each word.
-
-    Total and exclusive: the first rule that fits wins, and the last one fits everything. Running time is
-    O(words); give it distinct words where the array is long.
+@dataclass(frozen=True)
+class MemMap:
+    """Frames in physical order; row r of every array is the same frame.
 
     Parameters
     ----------
+    ranges
+        int64, shape (n, 2): half-open frame ranges that the rows go through, ascending.
     words
-        Words of /proc/kpageflags, any shape.
-    trust_ksm
-        False on kernels that set KSM on every anonymous page: then such pages are anonymous.
-
-    Returns
-    -------
-    numpy.ndarray
-        uint8 codes of `PageClass`, in the shape of `words`.
-
-    Notes
-    -----
-    Two rules go beyond the flags' names. A page that is mapped and up to date but on no LRU list is taken for
-    page cache that still waits in a per-CPU LRU batch (or secretmem): drivers do not set UPTODATE. A mapped
-    page without it (``vm_insert_page``: packet rings, BPF maps) is a driver's.
-
-    Examples
-    --------
-    >>> [PageClass(code).name for code in classify(np.array([0, 1 << 10, 0x1020], np.uint64))]
-    ['UNKNOWN', 'FREE', 'ANON']
+        uint64, flag words of /proc/kpageflags.
+    mapcount
+        uint32, page-table entries that map the frame by the kernel's word; None where it was not told.
+    unstable
+        bool, the frame or a mapping of it changed while it was looked at.
+    known
+        bool, whether the word could be read; None when every one was.
     """
 
-    def has(*names: str) -> NDArray[np.bool_]:
-        wanted = np.uint64(mask(*names))
-        found: NDArray[np.bool_] = (words & wanted) == wanted
+    ranges: NDArray[np.int64]
+    words: NDArray[np.uint64]
+    mapcount: NDArray[np.uint32] | None
+    unstable: NDArray[np.bool_]
+    known: NDArray[np.bool_] | None = None
+    _first_row: NDArray[np.int64] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        sizes = self.ranges[:, 1] - self.ranges[:, 0]
+        object.__setattr__(self, "_first_row", np.concatenate(([0], np.cumsum(sizes))))
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    def rows(self, pfn: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the row of each frame, -1 where the frame has none. O(log ranges) each.
+
+        >>> frames = MemMap(np.array([[2, 4], [8, 9]]), np.zeros(3, np.uint64), None, np.zeros(3, np.bool_))
+        >>> frames.rows(np.array([1, 2, 3, 4, 8, 9])).tolist()
+        [-1, 0, 1, -1, 2, -1]
+        """
+        if not len(self.ranges):
+            return np.full(len(pfn), -1, np.int64)
+        owner = np.searchsorted(self.ranges[:, 0], pfn, side="right") - 1
+        inside = (owner >= 0) & (pfn < self.ranges[owner, 1])
+        found: NDArray[np.int64] = np.where(inside, self._first_row[owner] + pfn - self.ranges[owner, 0], -1)
         return found
 
-    anon = has("ANON")
-    rules = (
-        (has("NOPAGE"), PageClass.HOLE),
-        (has("HWPOISON"), PageClass.HWPOISON),
-        (has("BUDDY"), PageClass.FREE),
-        (has("SLAB"), PageClass.SLAB),
-        (has("PGTABLE"), PageClass.PGTABLE),
-        (has("HUGE"), PageClass.HUGETLB),
-        (has("ZERO_PAGE"), PageClass.ZERO),
-        (has("OFFLINE"), PageClass.OFFLINE),
-        (has("RESERVED"), PageClass.RESERVED),
-        (anon & has("KSM") & trust_ksm, PageClass.KSM),
-        (anon, PageClass.ANON),
-        (has("SWAPBACKED", "SWAPCACHE"), PageClass.SWAPCACHE),
-        (has("SWAPBACKED"), PageClass.SHMEM),
-        (has("LRU"), PageClass.FILE),
-        ((words & np.uint64(_FRESH_FILE)) == np.uint64(_FRESH_FILE), PageClass.FILE),
-        (has("MMAP"), PageClass.DRIVER),
-        (words != 0, PageClass.KERNEL),
-    )
-    conditions = [condition for condition, _ in rules]
-    codes = [np.uint8(code) for _, code in rules]
-    return np.select(conditions, codes, np.uint8(PageClass.UNKNOWN)).astype(np.uint8)
+    def pfns(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the frame number of each row.
 
+        >>> frames = MemMap(np.array([[2, 4], [8, 9]]), np.zeros(3, np.uint64), None, np.zeros(3, np.bool_))
+        >>> frames.pfns(np.array([0, 2])).tolist()
+        [2, 8]
+        """
+        owner = np.searchsorted(self._first_row, rows, side="right") - 1
+        found: NDArray[np.int64] = self.ranges[owner, 0] + rows - self._first_row[owner]
+        return found
 
-def inherit_from_head(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Return `words` with each tail of a large folio given its head's LRU and mapping bits.
+    def having(self, *flags: str) -> NDArray[np.bool_]:
+        """Return which rows have every one of `flags`."""
+        wanted = np.uint64(mask(*flags))
+        found: NDArray[np.bool_] = (self.words & wanted) == wanted
+        return found
 
-    Kernels up to 6.9 print little more than COMPOUND_TAIL on tails; later ones repeat the head, and then
-    nothing changes. Works on runs of equal words as well as on single frames, in physical order.
+    def runs(self, chosen: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Return the half-open frame ranges, shape (n, 2), in which every row is chosen."""
+        edge = np.empty(len(chosen) + 1, np.bool_)
+        edge[0], edge[-1] = bool(len(chosen)) and chosen[0], bool(len(chosen)) and chosen[-1]
+        np.not_equal(chosen[1:], chosen[:-1], out=edge[1:-1])
+        inner = self._first_row[1:-1]
+        inner = inner[chosen[inner] & chosen[inner - 1]]
+        start, end = np.flatnonzero(edge).reshape(-1, 2).T
+        if len(inner):
+            start, end = np.sort(np.append(start, inner)), np.sort(np.append(end, inner))
+        if not len(start):
+            return np.empty((0, 2), np.int64)
+        return np.stack((self.pfns(start), self.pfns(end - 1) + 1), axis=1)
 
-    Parameters
-    ----------
-    words
-        Words of consecutive frames, or of consecutive runs of them.
+    @cached_property
+    def free_runs(self) -> NDArray[np.int64]:
+        """Ranges of frames that the buddy allocator holds."""
+        return self.runs(self.having("BUDDY"))
 
-    Examples
-    --------
-    >>> head, tail = mask("LRU", "COMPOUND_HEAD", "THP"), mask("COMPOUND_TAIL", "THP")
-    >>> from kernelmodel.pageflags import describe
-    >>> describe(int(inherit_from_head(np.array([head, tail], np.uint64))[1]))
-    'LRU|COMPOUND_TAIL|THP'
-    """
-    tails = (words & np.uint64(_TAIL)) != 0
-    # A tail belongs to the nearest frame before it that is no tail; every other frame to itself.
-    owners = words[np.maximum.accumulate(np.where(tails, 0, np.arange(words.size)))]
-    heads = (owners & np.uint64(_HEAD)) != 0
-    inherited: NDArray[np.uint64] = words | np.where(heads, owners & np.uint64(_INHERITED), np.uint64(0))
-    return inherited
+    def validate(self) -> None:
+        """Check that the arrays speak of the same frames, in order.
+
+        Raises
+        ------
+        InvariantError
+            ``frame-ranges`` or ``frame-columns``.
+        """
+        flat = self.ranges.reshape(-1)
+        if (np.diff(flat[::1]) < 0).any() or (self.ranges[:, 0] >= self.ranges[:, 1]).any():
+            raise InvariantError("frame-ranges", "ranges", f"not ascending: {self.ranges.tolist()}")
+        columns = {
+            "words": self.words,
+            "mapcount": self.mapcount,
+            "unstable": self.unstable,
+            "known": self.known,
+        }
+        for name, values in columns.items():
+            if values is not None and len(values) != self._first_row[-1]:
+                where = f"ranges hold {self._first_row[-1]} frames, {name} {len(values)}"
+                raise InvariantError("frame-columns", name, where)

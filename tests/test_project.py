@@ -46,7 +46,7 @@ def test_the_lazy_functions_are_there() -> None:
 
 
 def test_the_model_works_without_vmprobe() -> None:
-    assert not re.search(r"\bvmprobe\b", run("import sys, kernelmodel.memmap; print(*sys.modules)"))
+    assert not re.search(r"\bvmprobe\b", run("import sys, kernelmodel.pageclass; print(*sys.modules)"))
 
 
 def test_taking_without_freezing_never_loads_ptrace() -> None:
@@ -63,7 +63,7 @@ PLANTED = [
     ("kernelmodel/planted.py", "import os\n", "does no I/O"),
     ("kernelmodel/planted.py", "import vmprobe.units\n", "knows nothing of vmprobe"),
     ("vmprobe/analyses/planted.py", "import vmprobe.collect.lanes\n", "needs no machine"),
-    ("vmprobe/analyses/planted.py", "import kernelmodel.memmap\n", "only the bridge"),
+    ("vmprobe/analyses/planted.py", "import kernelmodel.pageclass\n", "only the bridge"),
     ("vmprobe/store/planted.py", "import psutil\n", "needs no machine"),
     ("vmprobe/formats/planted.py", "import os\n", "parsers are pure"),
     ("vmprobe/formats/planted.py", "import vmprobe.sources.meter\n", "only what stands below"),

@@ -1,97 +1,111 @@
-"""kernelmodel.memmap against the slow oracle, and the cases that people argue about."""
+"""Frames, folios, page tables and reverse entries against their slow twins; planted faults."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 
-from kernelmodel.memmap import CLASS_INFO, PageClass, classify, inherit_from_head
-from kernelmodel.pageflags import MASKS, mask
-from tests.oracles.memmap import class_name
+from kernelmodel.errors import InvariantError
+from kernelmodel.folio import Folios, folios
+from kernelmodel.memmap import MemMap
+from kernelmodel.rmap.csr import reverse_entries
+from tests.kernelmodel.hosts import draw_host
+from tests.oracles import memmap as oracle
 
-# Most random 64-bit words hit the first rule; words of a few known flags reach the last ones.
-few_flags = st.sets(st.sampled_from(sorted(MASKS)), max_size=6).map(lambda names: mask(*names))
-words = st.lists(st.one_of(few_flags, st.integers(0, 2**64 - 1)), max_size=40)
-
-
-def names(found: np.ndarray) -> list[str]:
-    return [PageClass(code).name for code in found.tolist()]
+HEAD, TAIL = oracle.HEAD, oracle.TAIL
 
 
-@given(words, st.booleans())
-@example([1 << bit for bit in range(64)], True)
-@example([(1 << a) | (1 << b) for a in range(43) for b in range(a)], True)
-@example([(1 << a) | (1 << b) for a in range(43) for b in range(a)], False)
-def test_every_word_has_the_class_that_the_oracle_gives(some: list[int], trust_ksm: bool) -> None:
-    found = names(classify(np.array(some, np.uint64), trust_ksm=trust_ksm))
-    assert found == [class_name(word, trust_ksm=trust_ksm) for word in some]
+@st.composite
+def layouts(draw: st.DrawFn) -> tuple[list[tuple[int, int]], list[int]]:
+    """Ranges of frames that may touch, and a word for each frame."""
+    gaps = draw(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 12)), min_size=1, max_size=4))
+    ranges, at = [], 0
+    for gap, length in gaps:
+        ranges.append((at + gap, at + gap + length))
+        at += gap + length
+    nr = sum(end - start for start, end in ranges)
+    return ranges, draw(st.lists(st.sampled_from([0, 32, HEAD, TAIL]), min_size=nr, max_size=nr))
 
 
-def test_every_class_can_be_reached() -> None:
-    every = [0] + [mask(*pair) for a in MASKS for b in MASKS for pair in ((a, b), (a, b, "KSM"))]
-    assert set(names(classify(np.array(every, np.uint64)))) == {c.name for c in PageClass}
+def frames(ranges: list[tuple[int, int]], words: list[int]) -> MemMap:
+    return MemMap(np.array(ranges), np.array(words, np.uint64), None, np.zeros(len(words), np.bool_))
 
 
-def test_the_words_are_left_alone() -> None:
-    given_words = np.array([0, 1, 2], np.uint64)
-    given_words.flags.writeable = False
-    classify(given_words)
-    assert given_words.tolist() == [0, 1, 2]
+@given(layouts())
+def test_rows_pfns_runs_and_folios_are_the_twins(layout: tuple[list[tuple[int, int]], list[int]]) -> None:
+    ranges, words = layout
+    made = frames(ranges, words)
+    made.validate()
+    pfns = oracle.pfns(ranges)
+    assert made.pfns(np.arange(len(words))).tolist() == pfns
+    every = np.arange(-1, ranges[-1][1] + 2)
+    assert made.rows(every).tolist() == [pfns.index(p) if p in pfns else -1 for p in every.tolist()]
+    chosen = [word != 0 for word in words]
+    assert [tuple(r) for r in made.runs(np.array(chosen)).tolist()] == oracle.runs(ranges, chosen)
+    found = folios(made)
+    assert list(zip(found.head_pfn.tolist(), found.nr_pages.tolist(), strict=True)) == oracle.folios(
+        ranges, words
+    )
+    for pfn in pfns:
+        head = next(((h, n) for h, n in oracle.folios(ranges, words) if h <= pfn < h + n), (pfn, 1))
+        assert found.find(pfn) == head
 
 
-@pytest.mark.parametrize(
-    ("flags", "expected"),
-    [
-        (("SLAB", "ANON", "KSM"), "SLAB"),
-        (("BUDDY", "UPTODATE"), "FREE"),
-        (("ZERO_PAGE", "RESERVED"), "ZERO"),
-        (("ZERO_PAGE", "THP", "COMPOUND_TAIL"), "ZERO"),
-        (("RESERVED", "MMAP"), "RESERVED"),
-        (("ANON",), "ANON"),
-        (("UPTODATE", "LRU", "MMAP", "THP", "COMPOUND_TAIL"), "FILE"),
-        (("UPTODATE", "DIRTY", "MMAP", "MLOCKED"), "FILE"),
-        (("SWAPBACKED", "SWAPCACHE", "LRU", "UPTODATE"), "SWAPCACHE"),
-        (("SWAPBACKED", "LRU"), "SHMEM"),
-        (("MMAP",), "DRIVER"),
-        (("COMPOUND_TAIL",), "KERNEL"),
-        (("HWPOISON", "HUGE"), "HWPOISON"),
-        (("KSM",), "KERNEL"),
-    ],
-)
-def test_the_arguable_words(flags: tuple[str, ...], expected: str) -> None:
-    assert names(classify(np.array([mask(*flags)], np.uint64))) == [expected]
+def test_frames_of_an_empty_host() -> None:
+    none = MemMap(np.empty((0, 2), np.int64), np.empty(0, np.uint64), None, np.empty(0, np.bool_))
+    none.validate()
+    assert none.rows(np.array([0])).tolist() == [-1]
+    assert none.runs(np.empty(0, np.bool_)).tolist() == []
+    assert len(folios(none)) == 0
+    assert Folios(np.empty(0, np.int64), np.empty(0, np.int64)).find(7) == (7, 1)
 
 
-def test_each_class_has_a_name_of_its_own() -> None:
-    assert set(CLASS_INFO) == set(PageClass)
-    assert len({info.name for info in CLASS_INFO.values()}) == len(PageClass)
+def test_frames_that_do_not_fit_their_ranges_are_named() -> None:
+    good = frames([(2, 5), (9, 11)], [0] * 5)
+    with pytest.raises(InvariantError, match="frame-columns: unstable"):
+        replace(good, unstable=np.zeros(4, np.bool_)).validate()
+    for ranges in ([(9, 11), (2, 5)], [(2, 5), (4, 6)], [(2, 5), (7, 7), (8, 10)]):
+        with pytest.raises(InvariantError, match="frame-ranges"):
+            replace(good, ranges=np.array(ranges)).validate()
 
 
-def test_tails_take_the_flags_of_their_own_head_only() -> None:
-    head = mask("COMPOUND_HEAD", "THP", "LRU", "SWAPBACKED", "UPTODATE")
-    tail = mask("COMPOUND_TAIL", "THP")
-    other = mask("COMPOUND_HEAD", "THP", "LRU")
-    layout = np.array([tail, head, tail, tail, mask("BUDDY"), tail, other, tail], np.uint64)
-    assert names(classify(inherit_from_head(layout))) == [
-        "KERNEL", "SHMEM", "SHMEM", "SHMEM", "FREE", "KERNEL", "FILE", "FILE",
-    ]  # fmt: skip
+@given(st.integers(0, 1 << 32))
+def test_page_tables_and_reverse_entries_are_the_twins(seed: int) -> None:
+    host = draw_host(seed)
+    tables = host.tables()
+    tables.validate()
+    entries = reverse_entries(tables)
+    entries.validate()
+    expected = oracle.reverse(host.entries)
+    assert entries.pfn.tolist() == sorted(expected)
+    for pfn, mappers in expected.items():
+        found = [(host.vmas[vma][0], host.vmas[vma][1] + offset) for vma, offset in entries.mappings_of(pfn)]
+        assert sorted(found) == mappers
+    assert entries.mappings_of(0) == []
+    asked = [(mm, vpn) for mm in range(4) for vpn in range(0, 400, 7)]
+    there = tables.lookup(*np.array(asked).T)
+    assert there.tolist() == [host.entries.get(key, -1) for key in asked]
 
 
-def test_a_tail_takes_nothing_from_a_page_that_is_no_head() -> None:
-    """Seen in a race: the folio was freed and its first frame given out again."""
-    layout = np.array([mask("LRU", "ANON", "SWAPBACKED"), mask("COMPOUND_TAIL", "THP")], np.uint64)
-    assert inherit_from_head(layout).tolist() == layout.tolist()
+def test_faults_of_page_tables_are_named() -> None:
+    tables = next(t for t in (draw_host(seed).tables() for seed in range(20)) if len(t.vma) > 3)
+    with pytest.raises(InvariantError, match="runs-ordered"):
+        replace(tables, nr_pages=tables.nr_pages + 1000).validate()
+    start = tables.vmas.start_vpn.copy()
+    start[tables.vma[0]] = tables.vpn[0] + 1
+    with pytest.raises(InvariantError, match="run-inside-vma"):
+        replace(tables, vmas=replace(tables.vmas, start_vpn=start)).validate()
 
 
-def test_kernels_that_repeat_the_head_are_not_changed() -> None:
-    head = mask("COMPOUND_HEAD", "THP", "LRU", "ANON", "SWAPBACKED")
-    tail = mask("COMPOUND_TAIL", "THP", "LRU", "ANON", "SWAPBACKED")
-    layout = np.array([head, tail, tail, 0], np.uint64)
-    assert inherit_from_head(layout).tolist() == layout.tolist()
-
-
-def test_no_words_at_all() -> None:
-    none = np.array([], np.uint64)
-    assert classify(none).tolist() == inherit_from_head(none).tolist() == []
+def test_faults_of_reverse_entries_are_named() -> None:
+    entries = reverse_entries(next(t for t in (draw_host(s).tables() for s in range(20)) if len(t.vma) > 3))
+    with pytest.raises(InvariantError, match="frames-ordered"):
+        replace(entries, pfn=entries.pfn[::-1]).validate()
+    with pytest.raises(InvariantError, match="rows-cover"):
+        replace(entries, first=entries.first[:-1], pfn=entries.pfn[:-1]).validate()
+    with pytest.raises(InvariantError, match="entry-inside-vma"):
+        replace(entries, offset_pages=entries.offset_pages - 1000).validate()

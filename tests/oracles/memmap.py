@@ -1,37 +1,49 @@
-"""The class of one flag word, rule by rule, as slowly and plainly as possible."""
+"""Frames, folios and page tables by dictionaries, one page at a time."""
 
 from __future__ import annotations
 
-BITS = {
-    "UPTODATE": 3, "LRU": 5, "SLAB": 7, "BUDDY": 10, "MMAP": 11, "ANON": 12, "SWAPCACHE": 13,
-    "SWAPBACKED": 14, "HUGE": 17, "HWPOISON": 19, "NOPAGE": 20, "KSM": 21,
-    "OFFLINE": 23, "ZERO_PAGE": 24, "PGTABLE": 26, "RESERVED": 32,
-}  # fmt: skip
+HEAD, TAIL = 1 << 15, 1 << 16
 """include/uapi/linux/kernel-page-flags.h, typed in by hand once more."""
 
 
-def class_name(word: int, *, trust_ksm: bool) -> str:
-    """Return the name of the `PageClass` of `word`."""
-    flags = {name for name, bit in BITS.items() if word & (1 << bit)}
-    if word == 0:
-        return "UNKNOWN"
-    for flag, name in (
-        ("NOPAGE", "HOLE"),
-        ("HWPOISON", "HWPOISON"),
-        ("BUDDY", "FREE"),
-        ("SLAB", "SLAB"),
-        ("PGTABLE", "PGTABLE"),
-        ("HUGE", "HUGETLB"),
-        ("ZERO_PAGE", "ZERO"),
-        ("OFFLINE", "OFFLINE"),
-        ("RESERVED", "RESERVED"),
-    ):
-        if flag in flags:
-            return name
-    if "ANON" in flags:
-        return "KSM" if "KSM" in flags and trust_ksm else "ANON"
-    if "SWAPBACKED" in flags:
-        return "SWAPCACHE" if "SWAPCACHE" in flags else "SHMEM"
-    if "LRU" in flags or {"MMAP", "UPTODATE"} <= flags:
-        return "FILE"
-    return "DRIVER" if "MMAP" in flags else "KERNEL"
+def pfns(ranges: list[tuple[int, int]]) -> list[int]:
+    """Return every frame of the ranges."""
+    return [pfn for start, end in ranges for pfn in range(start, end)]
+
+
+def runs(ranges: list[tuple[int, int]], chosen: list[bool]) -> list[tuple[int, int]]:
+    """Return the half-open ranges of chosen frames; a range of rows never goes on in the next."""
+    picked = {pfn for pfn, yes in zip(pfns(ranges), chosen, strict=True) if yes}
+    found = []
+    for start, end in ranges:
+        pfn = start
+        while pfn < end:
+            first = pfn
+            while pfn < end and pfn in picked:
+                pfn += 1
+            if pfn > first:
+                found.append((first, pfn))
+            pfn += pfn == first
+    return found
+
+
+def folios(ranges: list[tuple[int, int]], words: list[int]) -> list[tuple[int, int]]:
+    """Return (head, pages) of each head with the tails right behind it."""
+    by_pfn = dict(zip(pfns(ranges), words, strict=True))
+    found = []
+    for start, end in ranges:
+        for pfn in range(start, end):
+            if by_pfn[pfn] & HEAD:
+                last = pfn + 1
+                while last < end and by_pfn[last] & TAIL:
+                    last += 1
+                found.append((pfn, last - pfn))
+    return found
+
+
+def reverse(entries: dict[tuple[int, int], int]) -> dict[int, list[tuple[int, int]]]:
+    """Return who maps each frame: (mm, vpn), in order."""
+    found: dict[int, list[tuple[int, int]]] = {}
+    for (mm, vpn), pfn in sorted(entries.items()):
+        found.setdefault(pfn, []).append((mm, vpn))
+    return found

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kernelmodel.memmap import CLASS_INFO, PageClass, classify, inherit_from_head
+from kernelmodel.pageclass import CLASS_INFO, PageClass, classify, inherit_from_head
 from vmprobe.bridge.resources import frames_inside, ram_ranges
 
 if TYPE_CHECKING:
