@@ -1,0 +1,68 @@
+"""The shim over numba: what is compiled, what is plain, and when the cache must not be believed."""
+
+from __future__ import annotations
+
+from types import FunctionType
+
+import numpy as np
+import pytest
+
+from kernelmodel import _jit
+from kernelmodel._jit import compiled, digest, jit
+
+SCALE = 3
+TABLE = (5, 7)
+
+
+@jit
+def inner(value: int) -> int:
+    return value * SCALE + TABLE[1]
+
+
+@jit
+def outer(values: np.ndarray) -> int:
+    total = 0
+    for value in values:
+        total += inner(value)
+    return total
+
+
+def changed(function: FunctionType, **names: object) -> FunctionType:
+    """Return `function` in a copy of its module where some names mean something else."""
+    copy = FunctionType(function.__code__, dict(function.__globals__) | names, function.__name__)
+    return jit(copy)
+
+
+def test_marking_changes_nothing() -> None:
+    assert inner(2) == 13
+    assert compiled(outer, pure=True) is outer
+
+
+def test_where_there_is_no_numba_the_plain_function_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_jit, "HAVE_NUMBA", False)
+    assert compiled(outer) is outer
+
+
+def test_the_digest_covers_constants_and_callees() -> None:
+    same = changed(outer, inner=changed(inner))
+    assert digest(same) == digest(outer)
+    assert digest(changed(outer, inner=changed(inner, SCALE=4))) != digest(outer)
+    assert digest(changed(outer, inner=changed(inner, TABLE=(5, 8)))) != digest(outer)
+
+    def inner_minus(value: int) -> int:
+        return value * SCALE - TABLE[1]
+
+    other = FunctionType(inner_minus.__code__, inner.__globals__, "inner")
+    assert digest(changed(outer, inner=jit(other))) != digest(outer)
+
+
+@pytest.mark.slow
+def test_the_twin_is_compiled_through_and_through() -> None:
+    numba = pytest.importorskip("numba")
+    twin = compiled(outer)
+    values = np.arange(10)
+    assert twin(values) == outer(values) == 205
+    assert compiled(outer) is twin
+    assert isinstance(twin, numba.core.dispatcher.Dispatcher)
+    assert isinstance(twin.py_func.__globals__["inner"], numba.core.dispatcher.Dispatcher)
+    assert outer.__globals__["inner"] is inner
