@@ -4,7 +4,8 @@
 
     ModelError
     ├── InvariantError      a structure contradicts itself: which rule, where, with the witnesses
-    └── NoMemoryError       no block, address or slot is left for the request
+    ├── NoMemoryError       no block, address or slot is left for the request
+    └── SyscallError        the kernel would refuse: the error number and what is wrong
 """
 
 from __future__ import annotations
@@ -36,3 +37,20 @@ class InvariantError(ModelError):
 
 class NoMemoryError(ModelError):
     """No block, address or slot is left for the request."""
+
+
+class SyscallError(ModelError):
+    """The kernel would refuse this request.
+
+    Parameters
+    ----------
+    code
+        Name of the error number: EINVAL, EFAULT, ...
+    reason
+        What is wrong.
+    """
+
+    def __init__(self, code: str, reason: str) -> None:
+        super().__init__(f"{code}: {reason}")
+        self.code = code
+        self.reason = reason
