@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernelmodel.errors import InvariantError
+from kernelmodel.errors import InvariantError, ModelError
 from kernelmodel.folio import Folios, folios
 from kernelmodel.memmap import MemMap
+from kernelmodel.page_tables import PageTables, VmaTable
 from kernelmodel.rmap.csr import reverse_entries
 from tests.kernelmodel.hosts import draw_host
 from tests.oracles import memmap as oracle
@@ -89,6 +90,21 @@ def test_page_tables_and_reverse_entries_are_the_twins(seed: int) -> None:
     asked = [(mm, vpn) for mm in range(4) for vpn in range(0, 400, 7)]
     there = tables.lookup(*np.array(asked).T)
     assert there.tolist() == [host.entries.get(key, -1) for key in asked]
+
+
+def test_thousands_of_address_spaces_are_kept_apart() -> None:
+    """Pages at the top of user memory: 35 bits, and the numbers of address spaces above them."""
+    mm = np.array([0, 1023, 1024, 2048, 4096, 100_000])
+    top = np.full(6, (1 << 35) - 1)
+    vmas = VmaTable(mm, top - 5, top, None, np.ones(6, np.bool_))
+    tables = PageTables(np.arange(6), top - 1, np.arange(6) + 70, np.ones(6, np.int64), vmas)
+    tables.validate()
+    assert tables.lookup(mm, top - 1).tolist() == [70, 71, 72, 73, 74, 75]
+    beyond = np.array([1 << 35, -1, top[0] + 1, top[0] - 2, 1 << 51])
+    assert tables.lookup(np.full(5, 1023), beyond).tolist() == [-1] * 5
+    assert tables.lookup(np.array([100_001, 1 << 60]), top[:2] - 1).tolist() == [-1, -1]
+    with pytest.raises(ModelError, match="too many for int64"):
+        replace(tables, vmas=replace(vmas, mm=mm + (1 << 28))).validate()
 
 
 def test_faults_of_page_tables_are_named() -> None:
