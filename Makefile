@@ -58,6 +58,11 @@ docs: install  ## write the parts of the documentation that are made from the co
 bench: install  ## measure against reading the same bytes; prints ratios (as root for all of it)
 	@$(BIN)/python benchmarks/bench_snapshot.py
 	@$(BIN)/python benchmarks/bench_sparse.py
+	@$(BIN)/python benchmarks/bench_model.py
+	@$(BIN)/python benchmarks/bench_page_alloc.py
+	@$(BIN)/python benchmarks/bench_ordered.py
+	@$(BIN)/python benchmarks/bench_mm.py
+	@$(BIN)/python benchmarks/bench_rmap_live.py
 
 clean:  ## remove what these targets made
 	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .lab *.egg-info

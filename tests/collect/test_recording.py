@@ -26,7 +26,9 @@ def folder(tmp_path: Path) -> Path:
     return small(tmp_path)
 
 
-@pytest.fixture(params=SHAPES)
+@pytest.fixture(
+    params=[pytest.param(s, marks=pytest.mark.slow if s.endswith("2node") else ()) for s in SHAPES]
+)
 def host(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return lay_out(request.param, tmp_path)
 

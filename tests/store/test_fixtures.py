@@ -138,6 +138,10 @@ def test_the_page_about_them_is_what_their_makers_write() -> None:
 
 VERB_WORDS = {
     "show": [["show", "{0}"], ["show", "{0}", "--json"]],
+    "check": [["check", "{0}"], ["check", "{0}", "--json"]],
+    "vmas": [["vmas", "{0}"], ["vmas", "{0}", "--json"]],
+    "page": [["page", "{0}", "22737"], ["page", "{0}", "22737", "--json"]],
+    "rmap": [["rmap", "{0}"], ["rmap", "{0}", "--json"]],
     "sql": [["sql", "{0}", "SELECT count(*) FROM frames"]],
     "doctor": [["doctor", "{0}"], ["doctor", "{0}", "--json"]],
 }

@@ -66,8 +66,23 @@ def snapshot_argument(function: Function) -> Function:
     )(function)
 
 
-def open_or_take(path: Path | None, *, procfs: str | None, sysfs: str | None) -> Snapshot:
+def open_or_take(
+    path: Path | None,
+    *,
+    procfs: str | None,
+    sysfs: str | None,
+    pids: tuple[int, ...] = (),
+    frames: bool = True,
+) -> Snapshot:
     """Open the snapshot at `path`, or take one of this host in memory.
+
+    Parameters
+    ----------
+    path, procfs, sysfs
+        What the command line says.
+    pids, frames
+        Of a snapshot that is taken: the only processes that the question is about, none for all; whether it
+        is about frames.
 
     Raises
     ------
@@ -89,4 +104,5 @@ def open_or_take(path: Path | None, *, procfs: str | None, sysfs: str | None) ->
     from vmprobe.collect import Options, take
 
     with progress_line() as progress:
-        return take(Options(procfs=procfs or "/proc", sysfs=sysfs), progress=progress)
+        options = Options(pids=pids, frames=frames, procfs=procfs or "/proc", sysfs=sysfs)
+        return take(options, progress=progress)

@@ -1,0 +1,83 @@
+"""How well `infer_migratetypes` does on the committed snapshots: free pages that land in the right type.
+
+Run as ``python -m tests.kernelmodel.page_alloc.inferred``.
+"""
+
+from __future__ import annotations
+
+import sys
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+import vmprobe
+from kernelmodel.migratetype import BY_NAME, Migratetype
+from kernelmodel.page_alloc.pageblock_flags import BlockEvidence, block_evidence, infer_migratetypes
+from kernelmodel.page_alloc.rebuild import FreeBlocks, free_blocks
+from vmprobe.bridge.model import frames as memmap
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+SNAPSHOTS = sorted((Path(__file__).parents[3] / "fixtures" / "snapshots").glob("*.vmsnap"))
+SHIFT = 9
+
+
+class ZoneCase(NamedTuple):
+    """One populated zone: what goes in, and what pagetypeinfo says."""
+
+    first_block: int
+    evidence: BlockEvidence
+    totals: list[int]
+    blocks: FreeBlocks
+    pages: NDArray[np.int64]
+
+
+@cache
+def cases(path: Path) -> list[ZoneCase]:
+    """Return the populated zones of a snapshot."""
+    snapshot = vmprobe.load(str(path))
+    frames = memmap(snapshot)
+    found = []
+    for node, zone, start_pfn, spanned, _, managed, *_ in snapshot.table("zones").rows():
+        if not managed:
+            continue
+        start = int(start_pfn)
+        end = start + int(spanned)
+        totals = [0] * len(Migratetype)
+        for row in snapshot.table("pageblocks_by_type").rows():
+            if row[:2] == (node, zone):
+                totals[BY_NAME[row[2]]] = int(row[3])
+        pages = np.zeros(len(Migratetype), np.int64)
+        for row in snapshot.table("free_areas_by_type").rows():
+            if row[:2] == (node, zone):
+                pages[BY_NAME[row[2]]] += int(row[4]) << int(row[3])
+        blocks = free_blocks(frames.free_runs, start, end)
+        evidence = block_evidence(frames, start, end, SHIFT)
+        found.append(ZoneCase(start >> SHIFT, evidence, totals, blocks, pages))
+    return found
+
+
+def shares_permyriad(paths: list[Path], *, with_totals: bool) -> tuple[int, int]:
+    """Return ten-thousandths of free pages in the right type: of all, and of those not on Movable lists."""
+    right, pages = np.zeros(len(Migratetype), np.int64), np.zeros(len(Migratetype), np.int64)
+    for case in (case for path in paths for case in cases(path)):
+        totals = case.totals if with_totals else None
+        block_type = infer_migratetypes(case.evidence, case.first_block, totals).block_type
+        types = block_type[(case.blocks.start_pfn >> SHIFT) - case.first_block]
+        inferred = np.bincount(types, 1 << case.blocks.order.astype(np.int64), len(Migratetype))
+        right += np.minimum(inferred.astype(np.int64), case.pages)
+        pages += case.pages
+    other = np.arange(len(Migratetype)) != Migratetype.MOVABLE
+    return int(10000 * right.sum() // pages.sum()), int(10000 * right[other].sum() // pages[other].sum())
+
+
+if __name__ == "__main__":
+    for with_totals in (True, False):
+        everything, other = shares_permyriad(SNAPSHOTS, with_totals=with_totals)
+        name = "with totals   " if with_totals else "without totals"
+        sys.stdout.write(
+            f"{name} {everything / 100:.2f} % of free pages, {other / 100:.2f} % of the not movable\n"
+        )

@@ -1,0 +1,41 @@
+"""One process of a snapshot, found by its pid."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vmprobe.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from vmprobe.tables import Snapshot
+
+
+def address_space(snapshot: Snapshot, pid: int) -> tuple[str | None, int]:
+    """Return name and address space of a process.
+
+    Raises
+    ------
+    UsageError
+        There is no such process, or it is a kernel thread.
+    InputError
+        Its memory could not be read.
+    """
+    names = ("pid", "comm", "mm", "kernel_thread", "error")
+    rows = snapshot.table("tasks", names).rows(*names) if snapshot.has("tasks") else ()
+    task = next((row for row in rows if row[0] == pid), None)
+    if task is None:
+        options = snapshot.manifest.get("options", {})
+        chosen = any(options.get(name) for name in ("pids", "trees", "cgroups"))
+        hint = (
+            "it was taken of chosen processes only"
+            if chosen
+            else "threads are found under their process; the table tasks lists what is there"
+        )
+        raise UsageError(f"process {pid} is not in the snapshot", hint=hint)
+    _, comm, mm, kernel_thread, error = task
+    name = f"process {pid} ({comm or '?'})"
+    if kernel_thread:
+        raise UsageError(f"{name} is a kernel thread: it has no addresses of its own")
+    if mm is None:
+        raise InputError(f"the memory of {name} is not in the snapshot: {error or 'not read'}")
+    return comm, mm
