@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Final
 
 from lab.errors import DiffersError
 from lab.guest import TREE
-from lab.ring import NR_ROUNDS, checks_frames, checks_pools, checks_replay, checks_tasks, checks_zones
+from lab.ring import (
+    NR_ROUNDS,
+    checks_frames,
+    checks_model,
+    checks_pools,
+    checks_replay,
+    checks_tasks,
+    checks_zones,
+)
 from lab.ring.guests import GUESTS
 
 if TYPE_CHECKING:
@@ -19,6 +27,7 @@ if TYPE_CHECKING:
 
 CHECKS: Final = (
     *checks_frames.CHECKS,
+    *checks_model.CHECKS,
     *checks_zones.CHECKS,
     *checks_tasks.CHECKS,
     *checks_pools.CHECKS,
