@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from vmprobe.errors import InputError, UsageError
+from vmprobe.errors import InputError, PrivilegeError, UsageError
 
 if TYPE_CHECKING:
     from vmprobe.tables import Snapshot
+
+
+MEMORY: Final = "memory of processes"
+"""How the manifest calls what was not read of them."""
 
 
 def address_space(snapshot: Snapshot, pid: int) -> tuple[str | None, int]:
@@ -19,6 +23,8 @@ def address_space(snapshot: Snapshot, pid: int) -> tuple[str | None, int]:
         There is no such process, or it is a kernel thread.
     InputError
         Its memory could not be read.
+    PrivilegeError
+        Nor can it be by us, and the snapshot was taken just now.
     """
     names = ("pid", "comm", "mm", "kernel_thread", "error")
     rows = snapshot.table("tasks", names).rows(*names) if snapshot.has("tasks") else ()
@@ -36,6 +42,12 @@ def address_space(snapshot: Snapshot, pid: int) -> tuple[str | None, int]:
     name = f"process {pid} ({comm or '?'})"
     if kernel_thread:
         raise UsageError(f"{name} is a kernel thread: it has no addresses of its own")
+    if mm is None and snapshot.path is None and error is not None:
+        # Taken just now: more privilege would help, and the manifest says which.
+        unread = snapshot.manifest.get("unread", ())
+        refused = (row["needs"] for row in unread if (row["what"], row["reason"]) == (MEMORY, error))
+        if needs := next(refused, None):
+            raise PrivilegeError(f"the memory of {name}", needs, hint="run it as root, or as that user")
     if mm is None:
         raise InputError(f"the memory of {name} is not in the snapshot: {error or 'not read'}")
     return comm, mm
