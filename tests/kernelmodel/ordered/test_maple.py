@@ -44,7 +44,9 @@ def sizes(tree: Any) -> list[Any]:
         # Both full: 15 + 17 slots are more than 30.
         (range(32), [[3], [15, 9, 8]]),
         (range(32)[::-1], [[3], [9, 8, 15]]),
-        # Between two sisters with room the one before takes what is too much.
+        # 13 + 17 are just not.
+        ([*range(17), -1, -2, -3, -4, *range(17, 26)], [[2], [15, 15]]),
+        # No sister before: the next one is filled.
         ([*range(0, 64, 2)[:17], *range(1, 15, 2)], [[2], [16, 8]]),
         ([*range(0, 64, 2)[:17], *range(1, 17, 2)], [[2], [10, 15]]),
     ],
@@ -77,6 +79,24 @@ def test_a_leaf_with_too_few_joins_or_shares(
         tree.remove(key)
     tree.validate()
     assert sizes(tree) == expected
+
+
+def test_of_two_sisters_with_room_the_one_before_is_filled() -> None:
+    tree = of(range(0, 320, 10))
+    for key in range(0, 60, 10):
+        tree.remove(key)
+    assert sizes(tree) == [[3], [9, 9, 8]]
+    for key in range(151, 159):
+        tree.insert(key, 1)
+    assert sizes(tree) == [[3], [15, 11, 8]]
+
+
+def test_what_just_fits_in_one_leaf_goes_into_one() -> None:
+    tree = of([*range(17), -1])
+    tree.remove(16)
+    assert sizes(tree) == [[2], [10, 7]]
+    tree.remove(15)
+    assert sizes(tree) == [[16]]
 
 
 @pytest.mark.parametrize(("augment", "most"), [(None, 16), (Augment(lambda key, _: key, max), 10)])
