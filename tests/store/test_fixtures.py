@@ -23,9 +23,18 @@ from vmprobe.cli.main import VERBS
 from vmprobe.store import load
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
 NAMES = [f"{series}-{fixture.name}" for series in KERNELS for fixture in FIXTURES]
+
+
+def slow_where_old(names: Iterable[str]) -> list[Any]:
+    """Return parameters of which the quick run leaves out the older kernel's."""
+    return [
+        pytest.param(name, marks=pytest.mark.slow if name.startswith("6.1-") or name == "6.1" else ())
+        for name in names
+    ]
 
 
 def opened(name: str) -> Any:
@@ -56,7 +65,7 @@ def entries(snapshot: Any, pid: int, kind: str) -> dict[int, tuple[Any, ...]]:
     return found
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", slow_where_old(NAMES))
 def test_it_opens_whole_and_small_and_names_nobody(name: str) -> None:
     snapshot = opened(name)
     assert snapshot.manifest["format"] == {"name": "vmprobe-snapshot", "version": [1, 0]}
@@ -69,7 +78,7 @@ def test_it_opens_whole_and_small_and_names_nobody(name: str) -> None:
     assert sum(row.nr_frames for row in answer.frames.classes) == len(snapshot.table("frames"))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", slow_where_old(NAMES))
 def test_free_frames_are_the_free_pages_of_a_still_guest(name: str) -> None:
     snapshot = opened(name)
     rows = list(snapshot.table("free_areas").rows("order", "nr_free", "nr_free_after"))
@@ -77,7 +86,7 @@ def test_free_frames_are_the_free_pages_of_a_still_guest(name: str) -> None:
     assert before == after == flag_counts(snapshot)["BUDDY"]
 
 
-@pytest.mark.parametrize("series", KERNELS)
+@pytest.mark.parametrize("series", slow_where_old(KERNELS))
 def test_swapped_pages_are_where_their_maker_saw_them(series: str) -> None:
     snapshot = opened(f"{series}-swapping")
     areas = set()
@@ -94,7 +103,7 @@ def test_swapped_pages_are_where_their_maker_saw_them(series: str) -> None:
     assert areas == {0, 1}
 
 
-@pytest.mark.parametrize("series", KERNELS)
+@pytest.mark.parametrize("series", slow_where_old(KERNELS))
 def test_kept_pages_are_present_and_freed_ones_are_not(series: str) -> None:
     snapshot = opened(f"{series}-fragmented")
     holes = truths(f"{series}-fragmented", "holes")
@@ -107,7 +116,7 @@ def test_kept_pages_are_present_and_freed_ones_are_not(series: str) -> None:
         assert sorted(there) == [i for low, high in area["kept"] for i in range(low, high)]
 
 
-@pytest.mark.parametrize("series", KERNELS)
+@pytest.mark.parametrize("series", slow_where_old(KERNELS))
 def test_forks_share_what_no_child_wrote(series: str) -> None:
     snapshot = opened(f"{series}-shared")
     for truth in truths(f"{series}-shared", "forks"):
@@ -121,7 +130,7 @@ def test_forks_share_what_no_child_wrote(series: str) -> None:
                 assert (parents[first + i][0] != theirs[first + i][0]) == (i in own)
 
 
-@pytest.mark.parametrize("series", KERNELS)
+@pytest.mark.parametrize("series", slow_where_old(KERNELS))
 def test_two_nodes_and_huge_pages_are_there(series: str) -> None:
     zones = {(node, zone) for node, zone, nr in opened(f"{series}-two-nodes").table("zones").rows(
         "node", "zone", "present_pages") if nr}  # fmt: skip
