@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kernelmodel.consistency.violation import Violation, each_with_next, witnesses
+from kernelmodel.ranges import frames_inside
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -168,7 +169,7 @@ def _against_frames(frames: MemMap, zone: ZoneSpan, free: FreeBlocks) -> list[Vi
     )
     runs = frames.free_runs
     clipped = np.clip(runs, zone.start_pfn, zone.end_pfn)
-    inside = _overlap(clipped, start, start + size)
+    inside = frames_inside(clipped[clipped[:, 1] > clipped[:, 0]], start, start + size)
     violations += witnesses(
         "free-block-in-use",
         inside != size,
@@ -188,21 +189,3 @@ def _against_frames(frames: MemMap, zone: ZoneSpan, free: FreeBlocks) -> list[Vi
         lambda row: (block(row), "its buddy is a free block of the same order"),
     )
     return violations
-
-
-def _overlap(runs: NDArray[np.int64], start: NDArray[np.int64], end: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return how many frames of each [start, end) lie in the ascending disjoint `runs`."""
-    runs = runs[runs[:, 1] > runs[:, 0]]
-    if not len(runs):
-        return np.zeros(len(start), np.int64)
-    total = np.concatenate(([0], np.cumsum(runs[:, 1] - runs[:, 0])))
-
-    def below(pfn: NDArray[np.int64]) -> NDArray[np.int64]:
-        index = np.searchsorted(runs[:, 0], pfn, side="right")
-        last = np.maximum(index - 1, 0)
-        into = np.minimum(pfn, runs[last, 1]) - runs[last, 0]
-        counted: NDArray[np.int64] = np.where(index == 0, 0, total[last] + into)
-        return counted
-
-    found: NDArray[np.int64] = below(end) - below(start)
-    return found

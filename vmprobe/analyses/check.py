@@ -18,35 +18,8 @@ from vmprobe.bridge.zones import watermarks
 from vmprobe.errors import SnapshotError
 
 if TYPE_CHECKING:
-    from vmprobe.bridge.check import Consistency
+    from vmprobe.bridge.check import Consistency, ZoneBlocks
     from vmprobe.tables import Snapshot
-
-
-@dataclass(frozen=True)
-class ZoneBlocks:
-    """Free blocks by order: rebuilt from the frames, and as /proc/buddyinfo counted them.
-
-    Parameters
-    ----------
-    node, zone
-        Which zone.
-    rebuilt
-        Blocks of each order that the free frames make.
-    kernel_before, kernel_after
-        The kernel's counts before and after the frames were read; None where they were not.
-    drift
-        By how many blocks each order may be off because the zone changed meanwhile; 0 where it did not.
-    status
-        ``exact``, ``within_drift`` or ``violated``; None without the kernel's counts.
-    """
-
-    node: int
-    zone: str
-    rebuilt: tuple[int, ...]
-    kernel_before: tuple[int, ...] | None
-    kernel_after: tuple[int, ...] | None
-    drift: tuple[int, ...] | None
-    status: str | None
 
 
 @dataclass(frozen=True)
@@ -174,28 +147,13 @@ def check(snapshot: Snapshot) -> Check:
     marks = _watermarks(snapshot, missing)
     return Check(
         ok=not violations,
-        buddy=None if result is None else Buddy(tuple(_zone_rows(result))),
+        buddy=None if result is None else Buddy(result.zones),
         rmap=rmap,
         vmas=vmas,
         watermarks=marks,
         violations=tuple(ViolationRow(*violation) for violation in violations),
         missing=tuple(missing),
     )
-
-
-def _zone_rows(result: Consistency) -> list[ZoneBlocks]:
-    return [
-        ZoneBlocks(
-            zone.node,
-            zone.zone,
-            zone.rebuilt,
-            zone.kernel_before,
-            zone.kernel_after,
-            zone.drift,
-            zone.status,
-        )
-        for zone in result.zones
-    ]
 
 
 def _watermarks(snapshot: Snapshot, missing: list[MissingPart]) -> tuple[WatermarkRow, ...] | None:

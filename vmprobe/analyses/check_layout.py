@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from vmprobe.analyses.report import Column, Fact, Facts, Grid, Kind, Note, Report, grid
 
 if TYPE_CHECKING:
-    from vmprobe.analyses.check import Check, Rmap, WatermarkRow, ZoneBlocks
+    from vmprobe.analyses.check import Check, Rmap, WatermarkRow
+    from vmprobe.bridge.check import ZoneBlocks
 
 
 def layout(answer: Check) -> Report:

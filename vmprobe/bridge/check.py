@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kernelmodel.consistency import Consistency, check
+from kernelmodel.consistency import Consistency, ZoneBlocks, check
 from kernelmodel.consistency.vmas import check_vmas
 from kernelmodel.page_tables import PageTables
 from vmprobe.bridge.model import host_model, vma_table
 
-__all__ = ["Consistency", "check_address_spaces", "check_host"]
+__all__ = ["Consistency", "ZoneBlocks", "check_address_spaces", "check_host"]
 
 if TYPE_CHECKING:
     from kernelmodel.consistency import Violation

@@ -6,6 +6,10 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from kernelmodel.ranges import frames_inside
+
+__all__ = ["SYSTEM_RAM", "frames_inside", "ram_ranges"]
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -38,19 +42,3 @@ def ram_ranges(snapshot: Snapshot) -> NDArray[np.int64] | None:
         else:
             merged.append([start, end])
     return np.array(merged, np.int64)
-
-
-def frames_inside(
-    ranges: NDArray[np.int64], start_pfn: NDArray[np.int64], end_pfn: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """Return how many frames of each [start_pfn, end_pfn) lie in the sorted disjoint `ranges`."""
-    before = np.concatenate(([0], np.cumsum(ranges[:, 1] - ranges[:, 0])))
-
-    def below(pfn: NDArray[np.int64]) -> NDArray[np.int64]:
-        index = np.searchsorted(ranges[:, 0], pfn, side="right")
-        into = np.minimum(pfn, ranges[index - 1, 1]) - ranges[index - 1, 0]
-        counted: NDArray[np.int64] = np.where(index == 0, 0, before[index - 1] + into)
-        return counted
-
-    inside: NDArray[np.int64] = below(end_pfn) - below(start_pfn)
-    return inside
