@@ -151,6 +151,16 @@ class Table:
             return np.zeros(self.nr_rows, np.bool_)
         return self.valid.get(name, np.ones(self.nr_rows, np.bool_))
 
+    def equals(self, name: str, value: str) -> NDArray[np.bool_]:
+        """Return which rows of a column of strings hold `value`; codes are compared, not decoded."""
+        values = self.columns[name]
+        if isinstance(values, Coded):
+            code = values.values.index(value) if value in values.values else -1
+            coded: NDArray[np.bool_] = values.codes == code
+            return coded
+        same: NDArray[np.bool_] = self.column(name) == value
+        return same
+
     def rows(self, *names: str) -> Iterator[tuple[Any, ...]]:
         """Iterate rows of small tables as Python values, None where null."""
         lists = []
@@ -241,6 +251,12 @@ class Snapshot:
     def page_size(self) -> int:
         """Bytes in a page of that host."""
         return int(self.manifest["host"]["page_size"])
+
+    @property
+    def selective(self) -> bool:
+        """Whether only some processes were asked for."""
+        options = self.manifest.get("options", {})
+        return any(options.get(name) for name in ("pids", "trees", "cgroups"))
 
     def tables(self) -> tuple[str, ...]:
         """Return the names of the tables it has."""

@@ -30,11 +30,9 @@ def address_space(snapshot: Snapshot, pid: int) -> tuple[str | None, int]:
     rows = snapshot.table("tasks", names).rows(*names) if snapshot.has("tasks") else ()
     task = next((row for row in rows if row[0] == pid), None)
     if task is None:
-        options = snapshot.manifest.get("options", {})
-        chosen = any(options.get(name) for name in ("pids", "trees", "cgroups"))
         hint = (
             "it was taken of chosen processes only"
-            if chosen
+            if snapshot.selective
             else "threads are found under their process; the table tasks lists what is there"
         )
         raise UsageError(f"process {pid} is not in the snapshot", hint=hint)

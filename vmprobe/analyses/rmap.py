@@ -299,8 +299,7 @@ def _stale(since: Snapshot, outcome: Outcome) -> Stale:
 def _notes(snapshot: Snapshot) -> tuple[str, ...]:
     """Return what the figures leave out."""
     notes = []
-    options = snapshot.manifest.get("options", {})
-    if any(options.get(name) for name in ("pids", "trees", "cgroups")):
+    if snapshot.selective:
         notes.append("Only chosen processes are in the snapshot; what others map with them is not counted.")
     unread = sum(
         1

@@ -11,12 +11,11 @@ from kernelmodel.host import HostModel, Unseen, ZoneSpan, build
 from kernelmodel.memmap import MemMap
 from kernelmodel.page_tables import PageTables, VmaTable
 from vmprobe.errors import SnapshotError
-from vmprobe.tables import Coded
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from vmprobe.tables import Array, Snapshot, Table
+    from vmprobe.tables import Snapshot
 
 APART: Final = ("HighAtomic", "CMA", "Isolate")
 """Migratetypes whose free blocks merge with none of another type (``mm/page_alloc.c: __free_one_page``)."""
@@ -128,7 +127,7 @@ def page_tables(snapshot: Snapshot) -> PageTables | None:
     table = snapshot.table("mappings", ("mm", "vma", "vpn", "nr_pages", "kind", "pfn"))
     if not table.has("pfn"):
         return None
-    chosen = np.flatnonzero(_equals(table, "kind", "present") & table.is_valid("pfn"))
+    chosen = np.flatnonzero(table.equals("kind", "present") & table.is_valid("pfn"))
     vmas = vma_table(snapshot)
     mm = table.column("mm")[chosen].astype(np.int64)
     vpn = table.column("vpn")[chosen].astype(np.int64)
@@ -186,8 +185,7 @@ def _with_stand_ins(vmas: VmaTable, mms: NDArray[np.int64], end_vpn: int) -> Vma
 
 def unseen(snapshot: Snapshot) -> Unseen:
     """Return who may map frames without being in the page tables that were read."""
-    options = snapshot.manifest.get("options", {})
-    if any(options.get(name) for name in ("pids", "trees", "cgroups")):
+    if snapshot.selective:
         return Unseen(None, None)
     rows = snapshot.table("tasks").rows("kernel_thread", "error", "rss_pages")
     resident = [rss for kernel_thread, error, rss in rows if error is not None and not kernel_thread]
@@ -208,13 +206,3 @@ def _counter(snapshot: Snapshot, source: str, name: str) -> int | None:
         return None
     rows = snapshot.table("counters").rows("source", "name", "value")
     return next((value for from_, called, value in rows if (from_, called) == (source, name)), None)
-
-
-def _equals(table: Table, column: str, value: str) -> Array:
-    """Return which rows of a column of few strings hold `value`."""
-    values = table.columns[column]
-    if isinstance(values, Coded):
-        chosen: Array = values.codes == (values.values.index(value) if value in values.values else -1)
-        return chosen
-    found: Array = table.column(column) == value
-    return found

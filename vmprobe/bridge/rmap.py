@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
@@ -83,7 +83,7 @@ def mapped(snapshot: Snapshot, *, trust_ksm: bool) -> Mapped | None:
     tables = _without_pfnmaps(tables)
     entries = reverse_entries(tables)
     runs = snapshot.table("mappings", ("kind", "nr_pages", "pfn", "exclusive", "file"))
-    present = (runs.column("kind") == "present") & runs.is_valid("pfn")
+    present = runs.equals("kind", "present") & runs.is_valid("pfn")
     file = _covered(entries, runs, present & runs.column("file"))
     kind = np.where(file, FrameKind.FILE, FrameKind.ANON).astype(np.uint8)
     if snapshot.has("frames") and snapshot.table("frames", ("flags",)).has("flags"):
@@ -203,8 +203,6 @@ def _stored(maps: Mapped, chosen: NDArray[np.bool_]) -> Stored:
 def _mm_now(old: Snapshot, new: Snapshot, nr: int) -> NDArray[np.int64]:
     """Return where each address space of `old` is in `new`: a process is known by pid and start time."""
     names = ("pid", "start_time", "mm")
-    options: dict[str, Any] = new.manifest.get("options", {})
-    partial = any(options.get(name) for name in ("pids", "trees", "cgroups"))
     seen = {
         (pid, start): UNREAD if mm is None else mm
         for pid, start, mm in new.table("tasks", names).rows(*names)
@@ -213,7 +211,7 @@ def _mm_now(old: Snapshot, new: Snapshot, nr: int) -> NDArray[np.int64]:
     found = np.full(nr, EXITED, np.int64)
     for pid, start, mm in old.table("tasks", names).rows(*names):
         if mm is not None and mm < nr and found[mm] < 0:
-            found[mm] = max(found[mm], seen.get((pid, start), UNREAD if partial else EXITED))
+            found[mm] = max(found[mm], seen.get((pid, start), UNREAD if new.selective else EXITED))
     return found
 
 

@@ -146,7 +146,7 @@ def pages_by_vma(snapshot: Snapshot, kind: str) -> NDArray[np.int64] | None:
     table = snapshot.table("mappings", ("vma", "nr_pages", "kind"))
     if not table.has("vma"):
         return np.zeros(nr, np.int64)
-    chosen = (table.column("kind") == kind) & table.is_valid("vma")
+    chosen = table.equals("kind", kind) & table.is_valid("vma")
     vma = table.column("vma")[chosen].astype(np.int64)
     pages: NDArray[np.int64] = np.zeros(nr, np.int64)
     np.add.at(pages, vma, table.column("nr_pages")[chosen].astype(np.int64))
