@@ -121,7 +121,7 @@ def check(snapshot: Snapshot) -> Check:
     missing = []
     result: Consistency | None = None
     nr_entries = None
-    if evidence.runs is None:
+    if not evidence.has_flags:
         missing.append(MissingPart("buddy", why_missing(snapshot, "frames", "kpageflags")))
     else:
         averaged = averaged_mapcounts(evidence).status == PRESENT
@@ -195,7 +195,7 @@ def _why_no_rmap(snapshot: Snapshot, evidence: Evidence) -> str:
         return why_missing(snapshot, "mappings", "pagemap")
     if not snapshot.table("mappings", ("pfn",)).has("pfn"):
         return "not in this snapshot: the kernel hides frame numbers from who lacks CAP_SYS_ADMIN"
-    if evidence.runs is None:
+    if not evidence.has_flags:
         return why_missing(snapshot, "frames", "kpageflags")
     columns = snapshot.manifest.get("tables", {}).get("frames", {}).get("null_columns", {})
     return f"not in this snapshot: kpagecount: {columns.get('mapcount', 'not read')}"

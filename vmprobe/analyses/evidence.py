@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from collections import Counter
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import numpy as np
 
 from vmprobe.bridge.memmap import Histogram, Runs, frame_runs, histogram
 from vmprobe.bridge.pageclass import zero_holes
 from vmprobe.bridge.resources import frames_inside, ram_ranges
+from vmprobe.errors import PrivilegeError, SnapshotError
 from vmprobe.tables import Coded
 
 if TYPE_CHECKING:
     from vmprobe.tables import Snapshot, Table
+
+
+FILES: Final = {"vmas": "maps", "mappings": "pagemap"}
+"""The file that each table of address spaces is read from, as the manifest names it."""
+FRAME_NUMBERS: Final = "CAP_SYS_ADMIN in the initial user namespace"
+"""What it takes to be shown frame numbers."""
 
 
 class Evidence:
@@ -31,12 +38,15 @@ class Evidence:
     def __init__(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
 
+    @property
+    def has_flags(self) -> bool:
+        """Whether there are flag words."""
+        return self.snapshot.has("frames") and self.snapshot.table("frames", ("flags",)).has("flags")
+
     @cached_property
     def runs(self) -> Runs | None:
         """Runs of equal flag words; None without frames or without their flags."""
-        if not self.snapshot.has("frames") or not self.snapshot.table("frames", ("flags",)).has("flags"):
-            return None
-        return frame_runs(self.snapshot)
+        return frame_runs(self.snapshot) if self.has_flags else None
 
     @cached_property
     def words(self) -> Histogram | None:
@@ -114,6 +124,37 @@ def coded(table: Table, column: str) -> Coded:
     codes: dict[str, int] = {}
     listed = [codes.setdefault(value, len(codes)) for value in table.column(column).tolist()]
     return Coded(np.array(listed, np.int64), tuple(codes))
+
+
+def demand_tables(snapshot: Snapshot, *tables: str) -> None:
+    """Refuse a question about tables that the snapshot does not have.
+
+    Raises
+    ------
+    SnapshotError
+        Naming the first that is missing, and why.
+    """
+    for table in tables:
+        if not snapshot.has(table):
+            reason = f"table {table} is {why_missing(snapshot, table, FILES[table])}"
+            raise SnapshotError(snapshot.path or "snapshot", reason)
+
+
+def refuse_hidden_frames(snapshot: Snapshot) -> NoReturn:
+    """Refuse a question about frame numbers where the kernel hid them from who took the snapshot.
+
+    Raises
+    ------
+    PrivilegeError
+        It was taken now: with the privilege it could be answered.
+    SnapshotError
+        It is a saved one.
+    """
+    if snapshot.path is None:
+        hint = "run it as root, or ask a snapshot that root took"
+        raise PrivilegeError("frame numbers in /proc/PID/pagemap", FRAME_NUMBERS, hint=hint)
+    reason = f"frame numbers are hidden in it: it was taken without {FRAME_NUMBERS}"
+    raise SnapshotError(snapshot.path, reason, hint="take one as root")
 
 
 def why_missing(snapshot: Snapshot, table: str, file: str) -> str:

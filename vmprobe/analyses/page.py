@@ -8,9 +8,10 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Final
 
-from vmprobe.analyses.evidence import Evidence, why_missing
+from vmprobe.analyses.evidence import FILES, FRAME_NUMBERS, Evidence, why_missing
 from vmprobe.analyses.page_address import resolve
 from vmprobe.analyses.page_answer import Folio, FreeBlock, MappingRow, Movable, Page
+from vmprobe.analyses.process import owners
 from vmprobe.analyses.quirk_detectors import PRESENT, averaged_mapcounts
 from vmprobe.analyses.quirks import trust_ksm
 from vmprobe.analyses.show import MissingPart
@@ -125,7 +126,7 @@ def _nothing(snapshot: Snapshot, entry: Entry) -> Page:
 
 def _demand_frames(snapshot: Snapshot, evidence: Evidence) -> None:
     """Refuse to answer without frames: with the missing privilege where the host was asked just now."""
-    if evidence.runs is not None:
+    if evidence.has_flags:
         return
     unread = snapshot.manifest.get("unread", ())
     entry = next((entry for entry in unread if entry["what"] == "kpageflags"), None)
@@ -183,10 +184,10 @@ def _why_no_value(snapshot: Snapshot, file: str) -> str:
 
 
 def _why_no_mappings(snapshot: Snapshot) -> str:
-    for table, file in (("vmas", "maps"), ("mappings", "pagemap")):
+    for table, file in FILES.items():
         if not snapshot.has(table):
             return why_missing(snapshot, table, file)
-    return "frame numbers are hidden from who lacks CAP_SYS_ADMIN in the initial user namespace"
+    return f"frame numbers are hidden from who lacks {FRAME_NUMBERS}"
 
 
 def _why_no_folio(found: Frame) -> str:
@@ -210,10 +211,7 @@ def _folio(found: Frame) -> Folio | None:
 
 def _rows(snapshot: Snapshot, mappings: tuple[Mapping, ...]) -> tuple[MappingRow, ...]:
     """Return a row for each process of each mapping's address space, by pid, then address."""
-    owners: dict[int, list[tuple[int | None, str | None]]] = {}
-    for pid, comm, mm in snapshot.table("tasks").rows("pid", "comm", "mm"):
-        if mm is not None:
-            owners.setdefault(mm, []).append((pid, comm))
+    processes = owners(snapshot)
     vmas = snapshot.table("vmas", ("start", "name", "perms"))
     rows = []
     for mapping in mappings:
@@ -221,6 +219,6 @@ def _rows(snapshot: Snapshot, mappings: tuple[Mapping, ...]) -> tuple[MappingRow
             None if mapping.vma is None else cell(vmas, column, mapping.vma)
             for column in ("start", "name", "perms")
         ]
-        for pid, comm in owners.get(mapping.mm, [(None, None)]):
+        for pid, comm in processes.get(mapping.mm, [(None, None)]):
             rows.append(MappingRow(pid, comm, mapping.vpn * snapshot.page_size, *vma))
     return tuple(sorted(rows, key=lambda row: (row.pid or 0, row.address)))

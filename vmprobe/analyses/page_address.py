@@ -7,15 +7,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from vmprobe.analyses.evidence import why_missing
+from vmprobe.analyses.evidence import demand_tables, refuse_hidden_frames
 from vmprobe.analyses.process import address_space
 from vmprobe.bridge.page import cell
-from vmprobe.errors import PrivilegeError, SnapshotError, UsageError
+from vmprobe.errors import UsageError
 
 if TYPE_CHECKING:
     from vmprobe.tables import Snapshot
-
-FRAME_NUMBERS: Final = "CAP_SYS_ADMIN in the initial user namespace"
 
 _MEANINGS: Final = {
     "present": "a page",
@@ -96,10 +94,7 @@ def resolve(snapshot: Snapshot, pid: int, address: int) -> Entry:
     PrivilegeError
         The same, of a snapshot that was taken now.
     """
-    for table, file in (("vmas", "maps"), ("mappings", "pagemap")):
-        if not snapshot.has(table):
-            where = snapshot.path or "snapshot"
-            raise SnapshotError(where, f"table {table} is {why_missing(snapshot, table, file)}")
+    demand_tables(snapshot, "vmas", "mappings")
     comm, mm = address_space(snapshot, pid)
     page = snapshot.page_size
     start = address // page * page
@@ -110,7 +105,7 @@ def resolve(snapshot: Snapshot, pid: int, address: int) -> Entry:
     found = None if isinstance(vma, str) else vma
     kind = "none" if entry is None else entry["kind"]
     if kind in {"present", "frame-entry"} and entry is not None and entry["pfn"] is None:
-        _hidden(snapshot)
+        refuse_hidden_frames(snapshot)
     return Entry(
         pid=pid,
         comm=comm,
@@ -157,15 +152,6 @@ def _vma(snapshot: Snapshot, mm: int, address: int) -> _Vma | str:
     if not near:
         return "no VMA of it is in the snapshot"
     return f"the nearest {'are' if len(near) > 1 else 'is'} {' and '.join(near)}"
-
-
-def _hidden(snapshot: Snapshot) -> None:
-    """Refuse to answer where frame numbers are hidden."""
-    if snapshot.path is None:
-        hint = "run it as root, or ask a snapshot that root took"
-        raise PrivilegeError("frame numbers in /proc/PID/pagemap", FRAME_NUMBERS, hint=hint)
-    reason = f"frame numbers are hidden in it: it was taken without {FRAME_NUMBERS}"
-    raise SnapshotError(snapshot.path, reason, hint="take one as root")
 
 
 def _meaning(entry: dict[str, Any] | None, vma: _Vma | None) -> str:

@@ -1,4 +1,4 @@
-"""One process of a snapshot, found by its pid."""
+"""Processes of a snapshot: one by its pid, all by their address space."""
 
 from __future__ import annotations
 
@@ -49,3 +49,15 @@ def address_space(snapshot: Snapshot, pid: int) -> tuple[str | None, int]:
     if mm is None:
         raise InputError(f"the memory of {name} is not in the snapshot: {error or 'not read'}")
     return comm, mm
+
+
+def owners(snapshot: Snapshot) -> dict[int, list[tuple[int, str | None]]]:
+    """Return the processes of each address space, the lowest pid first."""
+    found: dict[int, list[tuple[int, str | None]]] = {}
+    if snapshot.has("tasks"):
+        for pid, comm, mm in sorted(
+            snapshot.table("tasks").rows("pid", "comm", "mm"), key=lambda row: row[0]
+        ):
+            if mm is not None:
+                found.setdefault(mm, []).append((pid, comm))
+    return found

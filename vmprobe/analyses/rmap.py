@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vmprobe.analyses.evidence import Evidence, why_missing
-from vmprobe.analyses.page_address import FRAME_NUMBERS
-from vmprobe.analyses.process import address_space
+from vmprobe.analyses.evidence import Evidence, demand_tables, refuse_hidden_frames
+from vmprobe.analyses.process import address_space, owners
 from vmprobe.analyses.quirks import trust_ksm
 from vmprobe.bridge.rmap import ENDS, KINDS, follow_entries, mapped, survey_maps
-from vmprobe.errors import PrivilegeError, SnapshotError
+from vmprobe.errors import SnapshotError
 
 if TYPE_CHECKING:
     from vmprobe.bridge.rmap import Mapped, Outcome, Survey
@@ -219,18 +218,11 @@ def _demand_order(since: Snapshot, snapshot: Snapshot) -> None:
 
 def _mapped(snapshot: Snapshot) -> Mapped:
     """Return who maps what, or say why that is not known."""
+    demand_tables(snapshot, "vmas", "mappings")
     found = mapped(snapshot, trust_ksm=trust_ksm(Evidence(snapshot)))
-    if found is not None:
-        return found
-    for table, file in (("vmas", "maps"), ("mappings", "pagemap")):
-        if not snapshot.has(table):
-            reason = f"table {table} is {why_missing(snapshot, table, file)}"
-            raise SnapshotError(snapshot.path or "snapshot", reason)
-    if snapshot.path is None:
-        hint = "run it as root, or ask a snapshot that root took"
-        raise PrivilegeError("frame numbers in /proc/PID/pagemap", FRAME_NUMBERS, hint=hint)
-    reason = f"frame numbers are hidden in it: it was taken without {FRAME_NUMBERS}"
-    raise SnapshotError(snapshot.path, reason, hint="take one as root")
+    if found is None:
+        refuse_hidden_frames(snapshot)
+    return found
 
 
 def _rows(compared: Survey, stale: Stale | None) -> tuple[MapRow, ...]:
@@ -267,12 +259,10 @@ def _mean(total: int, nr: int) -> float | None:
 
 def _stale(since: Snapshot, outcome: Outcome) -> Stale:
     page = since.page_size
-    owners: dict[int, tuple[int, str | None]] = {}
-    for pid, comm, mm in sorted(since.table("tasks").rows("pid", "comm", "mm"), key=lambda row: row[0]):
-        owners.setdefault(mm, (pid, comm))
+    processes = owners(since)
     causes = []
     for cause, example in outcome.examples.items():
-        pid, comm = owners.get(example.mm, (None, None))
+        pid, comm = processes.get(example.mm, [(None, None)])[0]
         causes.append(
             CauseRow(
                 cause,
@@ -309,6 +299,6 @@ def _notes(snapshot: Snapshot) -> tuple[str, ...]:
     if unread:
         who = "1 process" if unread == 1 else f"{unread} processes"
         notes.append(f"{who} could not be read; what they map is not counted.")
-    if not snapshot.has("frames") or not snapshot.table("frames", ("flags",)).has("flags"):
+    if not Evidence(snapshot).has_flags:
         notes.append("Without flag words zero pages and KSM pages count as anonymous.")
     return tuple(notes)

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from vmprobe.analyses.evidence import why_missing
-from vmprobe.analyses.process import address_space
+from vmprobe.analyses.evidence import demand_tables, why_missing
+from vmprobe.analyses.process import address_space, owners
 from vmprobe.analyses.show import MissingPart
 from vmprobe.bridge.vmas import AVL_MIN_MAP_COUNT, LIST, NAMES, pages_by_vma, tree_cost
-from vmprobe.errors import SnapshotError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -209,17 +208,17 @@ def vmas(snapshot: Snapshot) -> Vmas:
     SnapshotError
         The snapshot has no VMAs.
     """
-    _demand_vmas(snapshot)
+    demand_tables(snapshot, "vmas")
     spaces = _spaces(snapshot)
     counts = np.diff(spaces.bound)
     per_space = [spaces.costs(index) for index in range(len(spaces.mms))]
     lookups = np.add.reduceat(spaces.nr_lookups, spaces.bound[:-1]) if len(counts) else counts
-    owners = _owners(snapshot)
+    listed = owners(snapshot)
     processes = []
     for mm, nr, nr_lookups, costs in zip(
         spaces.mms.tolist(), counts.tolist(), lookups.tolist(), per_space, strict=True
     ):
-        pids = owners.get(mm, [])
+        pids = listed.get(mm, [])
         pid, comm = pids[0] if pids else (None, None)
         means = {name: _mean(cost.nr_comparisons, nr_lookups) for name, cost in costs.items()}
         processes.append(ProcessRow(pid, comm, len(pids), nr, nr_lookups, means))
@@ -249,7 +248,7 @@ def process_vmas(snapshot: Snapshot, pid: int) -> ProcessVmas:
     InputError
         The maps of the process could not be read.
     """
-    _demand_vmas(snapshot)
+    demand_tables(snapshot, "vmas")
     comm, mm = address_space(snapshot, pid)
     spaces = _spaces(snapshot, mm)
     rows = _vma_rows(snapshot, mm)
@@ -258,7 +257,7 @@ def process_vmas(snapshot: Snapshot, pid: int) -> ProcessVmas:
     return ProcessVmas(
         pid=pid,
         comm=comm,
-        processes=len(_owners(snapshot)[mm]),
+        processes=len(owners(snapshot)[mm]),
         lookups=nr_lookups,
         worth_it=_worth_it(trees),
         vmas=rows,
@@ -266,12 +265,6 @@ def process_vmas(snapshot: Snapshot, pid: int) -> ProcessVmas:
         trees=trees,
         missing=_missing(snapshot),
     )
-
-
-def _demand_vmas(snapshot: Snapshot) -> None:
-    if not snapshot.has("vmas"):
-        reason = f"table vmas is {why_missing(snapshot, 'vmas', 'maps')}"
-        raise SnapshotError(snapshot.path or "snapshot", reason)
 
 
 def _spaces(snapshot: Snapshot, only: int | None = None) -> _Spaces:
@@ -286,18 +279,6 @@ def _spaces(snapshot: Snapshot, only: int | None = None) -> _Spaces:
     mms, first = np.unique(mm[order], return_index=True) if only is None else (np.array([only]), np.zeros(1))
     bound = np.append(first, len(order)).astype(np.int64)
     return _Spaces(mms, bound, start[order], table.column("end")[order], nr_lookups[order])
-
-
-def _owners(snapshot: Snapshot) -> dict[int, list[tuple[int, str | None]]]:
-    """Return the processes of each address space, the lowest pid first."""
-    found: dict[int, list[tuple[int, str | None]]] = {}
-    if snapshot.has("tasks"):
-        for pid, comm, mm in sorted(
-            snapshot.table("tasks").rows("pid", "comm", "mm"), key=lambda row: row[0]
-        ):
-            if mm is not None:
-                found.setdefault(mm, []).append((pid, comm))
-    return found
 
 
 def _mean(total: int, nr: int) -> float | None:
