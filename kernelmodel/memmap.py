@@ -96,6 +96,21 @@ class MemMap:
             return np.empty((0, 2), np.int64)
         return np.stack((self.pfns(start), self.pfns(end - 1) + 1), axis=1)
 
+    def pfn(self, row: int) -> int:
+        """Return the frame number of one row."""
+        return int(self.pfns(np.array([row]))[0])
+
+    @cached_property
+    def word_runs(self) -> NDArray[np.int64]:
+        """int64, the first row of each run of equal flag words; some hundred times fewer than frames."""
+        begins = np.ones(len(self), np.bool_)
+        np.not_equal(self.words[1:], self.words[:-1], out=begins[1:])
+        return np.flatnonzero(begins)
+
+    def spread(self, of_run: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return for each row what `of_run` says of its run."""
+        return np.repeat(of_run, np.diff(np.append(self.word_runs, len(self))))
+
     @cached_property
     def free_runs(self) -> NDArray[np.int64]:
         """Ranges of frames that the buddy allocator holds."""

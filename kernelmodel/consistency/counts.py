@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from kernelmodel.consistency.violation import Violation, witnesses
-from kernelmodel.pageclass import PageClass, classify, inherit_from_head
+from kernelmodel.pageclass import PageClass, classify
 from kernelmodel.pageflags import describe, mask
 
 if TYPE_CHECKING:
@@ -173,9 +173,8 @@ def _explain(
 
     zero, more = has("ZERO_PAGE"), found > counted
     large = has("COMPOUND_HEAD") | has("COMPOUND_TAIL")
-    driver = classify(inherit_from_head(words)) == PageClass.DRIVER
-    # Frames of the pool are there once a zspage, and no process maps them.
-    zsmalloc = driver & (found == 0) & ((model.zspages or 0) > 0)
+    # Pages of the pool are no folios, and no process maps them.
+    zsmalloc = (classify(words) == PageClass.DRIVER) & ~large & (found == 0) & ((model.zspages or 0) > 0)
     conditions = (
         (frames.unstable[rows], Reason.UNSTABLE),
         (zero & has("THP"), Reason.HUGE_ZERO_PAGE),
@@ -221,7 +220,7 @@ def _against_rmap(model: HostModel, found: NDArray[np.int64]) -> list[Violation]
         "count-rmap",
         reverse != found,
         lambda row: (
-            f"pfn {frames.pfns(np.array([row]))[0]}",
+            f"pfn {frames.pfn(row)}",
             f"{reverse[row]} reverse entries, {found[row]} page-table entries lead to it",
         ),
     )
@@ -230,6 +229,6 @@ def _against_rmap(model: HostModel, found: NDArray[np.int64]) -> list[Violation]
 def _describe(
     model: HostModel, row: int, found: NDArray[np.int64], counted: NDArray[np.int64]
 ) -> tuple[str, str]:
-    pfn = model.frames.pfns(np.array([row]))[0]
     flags = describe(int(model.frames.words[row]))
-    return f"pfn {pfn}", f"{found[row]} entries found, {counted[row]} counted by the kernel, {flags}"
+    compared = f"{found[row]} entries found, {counted[row]} counted by the kernel"
+    return f"pfn {model.frames.pfn(row)}", f"{compared}, {flags}"

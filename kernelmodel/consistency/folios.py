@@ -54,6 +54,6 @@ def check_folios(model: HostModel) -> list[Violation]:
     np.add.at(covered, end, -1)
     orphan = ((frames.words & _TAIL) != 0) & (np.cumsum(covered[:-1]) == 0) & ~frames.unstable
     violations += witnesses(
-        "tail-without-head", orphan, lambda row: (f"pfn {frames.pfns(np.array([row]))[0]}", "in no folio")
+        "tail-without-head", orphan, lambda row: (f"pfn {frames.pfn(row)}", "in no folio")
     )
     return violations

@@ -80,6 +80,7 @@ def test_a_difference_has_the_name_of_its_cause(
         (mask("MMAP"), 0, 33, {"zspages": 0}),
         (mask("MMAP"), 0, 33, {"zspages": None}),
         (ANON, 0, 33, {"zspages": 1}),
+        (mask("MMAP", "COMPOUND_TAIL"), 0, 33, {"zspages": 1}),  # the pool has no folios
     ],
 )
 def test_without_its_evidence_a_difference_is_unexplained(
