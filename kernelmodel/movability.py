@@ -246,13 +246,9 @@ def frame_movability(
     """
     if not len(frames):
         return np.empty(0, np.uint8)
-    begins = np.empty(len(frames), np.bool_)
-    begins[0] = True
-    np.not_equal(frames.words[1:], frames.words[:-1], out=begins[1:])
-    first = np.flatnonzero(begins)
-    words, index = np.unique(inherit_from_head(frames.words[first]), return_inverse=True)
+    words, index = np.unique(inherit_from_head(frames.words[frames.word_runs]), return_inverse=True)
     of_word = movability(words, unevictable_allowed=unevictable_allowed, nr_zspages=nr_zspages)
-    codes = np.repeat(of_word[index], np.diff(np.append(first, len(frames))))
+    codes = frames.spread(of_word[index])
     if ram is not None:
         codes[(codes == Movability.UNKNOWN) & ~_inside(frames, ram)] = Movability.HOLE
     if frames.known is not None:

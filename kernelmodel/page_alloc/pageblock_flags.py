@@ -117,11 +117,8 @@ def block_evidence(frames: MemMap, start_pfn: int, end_pfn: int, pageblock_order
         log2 of the frames in a pageblock.
     """
     kinds = BlockEvidence._fields
-    begins = np.concatenate(([True], frames.words[1:] != frames.words[:-1]))[: len(frames)]
-    runs = np.flatnonzero(begins)
     kind_of_class = np.array([kinds.index(KIND_OF_CLASS[page_class]) for page_class in PageClass], np.uint8)
-    kind_of_run = kind_of_class[classify(inherit_from_head(frames.words[runs]))]
-    kind_of_row = np.repeat(kind_of_run, np.diff(np.append(runs, len(frames))))
+    kind_of_row = frames.spread(kind_of_class[classify(inherit_from_head(frames.words[frames.word_runs]))])
     span = np.arange(start_pfn, end_pfn)
     rows = frames.rows(span)
     there = rows >= 0
