@@ -79,7 +79,9 @@ def frame_runs(snapshot: Snapshot) -> Runs:
     table = snapshot.table("frames", ("flags", "unstable"))
     words = table.column("flags").astype(np.uint64, copy=False)
     nr_frames = len(table)
-    range_start, range_row = _ranges(snapshot, nr_frames)
+    ranges = frame_ranges(snapshot, nr_frames)
+    sizes = ranges[:, 1] - ranges[:, 0]
+    range_start, range_row = ranges[:, 0], np.cumsum(sizes) - sizes
     new_run = np.empty(nr_frames, np.bool_)
     np.not_equal(words[1:], words[:-1], out=new_run[1:])
     new_run[range_row[range_row < nr_frames]] = True
@@ -102,14 +104,20 @@ def frame_runs(snapshot: Snapshot) -> Runs:
     )
 
 
-def _ranges(snapshot: Snapshot, nr_frames: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return first frame and first row of each range of frames that the table covers."""
+def frame_ranges(snapshot: Snapshot, nr_frames: int) -> NDArray[np.int64]:
+    """Return the half-open ranges of frames that the table covers, shape (n, 2).
+
+    Raises
+    ------
+    SnapshotError
+        They do not hold `nr_frames`.
+    """
     ranges = np.array(snapshot.manifest["frame_ranges"], np.int64).reshape(-1, 2)
     sizes = ranges[:, 1] - ranges[:, 0]
     if int(sizes.sum()) != nr_frames or bool((sizes <= 0).any()):
         reason = f"manifest: frame_ranges cover {int(sizes.sum())} frames, table frames has {nr_frames}"
         raise SnapshotError(snapshot.path or "snapshot", reason, hint="take the snapshot again")
-    return ranges[:, 0], np.cumsum(sizes) - sizes
+    return ranges
 
 
 def histogram(runs: Runs) -> Histogram:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from kernelmodel.geometry import Geometry
 from kernelmodel.host import HostModel, Unseen, ZoneSpan, build
 from kernelmodel.memmap import MemMap
 from kernelmodel.page_tables import PageTables, VmaTable
+from vmprobe.bridge.memmap import frame_ranges
 from vmprobe.errors import SnapshotError
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def host_model(snapshot: Snapshot, *, averaged: bool) -> HostModel:
         zones(snapshot),
         page_tables(snapshot),
         unseen=unseen(snapshot),
-        zspages=_counter(snapshot, "vmstat", "nr_zspages"),
+        zspages=counter(snapshot, "vmstat", "nr_zspages"),
         averaged=averaged,
         nr_orders=_nr_orders(snapshot),
     )
@@ -61,11 +62,7 @@ def frames(snapshot: Snapshot) -> MemMap:
     if table is None or not table.has("flags"):
         hint = "take one as root, without --no-frames"
         raise SnapshotError(where, "it has no page frames, and this question is about them", hint=hint)
-    ranges = np.array(snapshot.manifest["frame_ranges"], np.int64).reshape(-1, 2)
-    covered = int((ranges[:, 1] - ranges[:, 0]).sum())
-    if covered != len(table):
-        reason = f"manifest: frame_ranges cover {covered} frames, table frames has {len(table)}"
-        raise SnapshotError(where, reason, hint="take the snapshot again")
+    ranges = frame_ranges(snapshot, len(table))
     known = table.is_valid("flags") if "flags" in table.valid else None
     words = table.column("flags").astype(np.uint64, copy=False)
     if known is not None:
@@ -201,8 +198,9 @@ def unseen(snapshot: Snapshot) -> Unseen:
     return Unseen(len(resident), sum(rss + slack for rss in resident if rss is not None))
 
 
-def _counter(snapshot: Snapshot, source: str, name: str) -> int | None:
+def counter(snapshot: Snapshot, source: str, name: str) -> Any:
+    """Return a counter or setting: a number, a text where it is several, None where it was not read."""
     if not snapshot.has("counters"):
         return None
-    rows = snapshot.table("counters").rows("source", "name", "value")
-    return next((value for from_, called, value in rows if (from_, called) == (source, name)), None)
+    rows = snapshot.table("counters").rows("source", "name", "value", "text")
+    return next((t if v is None else v for s, n, v, t in rows if (s, n) == (source, name)), None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from kernelmodel.geometry import Geometry
 from kernelmodel.migratetype import BY_NAME, Migratetype
 from kernelmodel.mmzone import Node, Zone, lowmem_reserves, zone_watermarks
 from kernelmodel.page_alloc.pageblock_flags import BlockEvidence, block_evidence, infer_migratetypes
+from vmprobe.bridge.model import counter
 
 if TYPE_CHECKING:
     from kernelmodel.host import HostModel, ZoneSpan
@@ -47,7 +48,7 @@ class ZoneMarks:
 def watermarks(snapshot: Snapshot) -> tuple[ZoneMarks, ...] | None:
     """Compute the watermarks of every zone that has pages; None where zones or settings were not read."""
     scale, ratios, min_free = (
-        _sysctl(snapshot, name)
+        counter(snapshot, "sysctl", name)
         for name in ("watermark_scale_factor", "lowmem_reserve_ratio", "min_free_kbytes")
     )
     if not snapshot.has("zones") or None in (scale, ratios, min_free):
@@ -133,11 +134,3 @@ def _totals(snapshot: Snapshot, zone: ZoneSpan) -> list[int] | None:
         if (node, name) == (zone.node, zone.zone) and type_name in BY_NAME:
             totals[BY_NAME[type_name]] += nr
     return totals
-
-
-def _sysctl(snapshot: Snapshot, name: str) -> Any:
-    """Return a setting of /proc/sys/vm: a number, a text where it is several, None where it was not read."""
-    if not snapshot.has("counters"):
-        return None
-    rows = snapshot.table("counters").rows("source", "name", "value", "text")
-    return next((v if v is not None else t for s, n, v, t in rows if (s, n) == ("sysctl", name)), None)
