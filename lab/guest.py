@@ -38,6 +38,9 @@ TIMED_OUT: Final = 124
 
 POLL_SECONDS: Final = 0.1
 
+MAX_BOOTS: Final = 2
+"""An emulated machine now and then dies before its first command; once more, then it is a fault of ours."""
+
 EMULATED_CPU: Final = "Haswell-noTSX"
 """The oldest model that DuckDB's wheels run on (they end with SIGILL on Westmere)."""
 
@@ -125,15 +128,19 @@ def run(
     for name in ("stdout", "stderr"):
         (plan / name).touch()
     begin = time.monotonic()
-    with contextlib.ExitStack() as stack:
-        words = _vng_words(shape, kernel, folder, stack)
-        if nameless:
-            words.insert(1, "--no-virtme-ng-init")
-        console = stack.enter_context((plan / "console").open("wb"))
-        in_time = _wait(words, console.fileno(), plan, begin + time_limit_seconds, show or (lambda *_: None))
+    for nr_boot in range(1, MAX_BOOTS + 1):
+        with contextlib.ExitStack() as stack:
+            words = _vng_words(shape, kernel, folder, stack)
+            if nameless:
+                words.insert(1, "--no-virtme-ng-init")
+            console = stack.enter_context((plan / f"console-{nr_boot}").open("wb"))
+            deadline = begin + time_limit_seconds
+            in_time = _wait(words, console.fileno(), plan, deadline, show or (lambda *_: None))
+        if (plan / "refused").exists():
+            raise UnavailableError((plan / "refused").read_text(encoding="utf-8").strip())
+        if not in_time or (plan / "uptime").exists():
+            break
     seconds = time.monotonic() - begin
-    if (plan / "refused").exists():
-        raise UnavailableError((plan / "refused").read_text(encoding="utf-8").strip())
     if in_time and not (plan / "status").exists():
         raise LabError(f"the guest ended without running the command to its end: {_last_words(plan)}")
     return Outcome(
@@ -261,10 +268,10 @@ def _news(path: Path) -> Iterator[Callable[[], bytes]]:
 
 def _last_words(plan: Path) -> str:
     """Return the line that most likely says what went wrong in a guest."""
-    for name in ("setup", "console"):
+    for path in (plan / "setup", *sorted(plan.glob("console-*"), reverse=True)):
         with contextlib.suppress(OSError):
-            lines = (plan / name).read_text(encoding="utf-8", errors="replace").split("\n")
+            lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
             told = [line.strip() for line in lines if line.strip()]
             if told:
-                return f"{told[-1]} ({plan / name})"
+                return f"{told[-1]} ({path})"
     return "its console is empty"

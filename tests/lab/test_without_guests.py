@@ -221,3 +221,47 @@ def test_a_handful_of_frames_may_be_taken_as_slab_again(nr_recycled: int, fits: 
     else:
         with pytest.raises(DiffersError, match="9 frames are slab for one"):
             without_recycled(pfn, found, witness)
+
+
+@pytest.mark.parametrize(("deaths", "status"), [(0, 7), (1, 7), (guest.MAX_BOOTS, None)])
+def test_a_guest_that_dies_before_its_command_is_booted_once_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deaths: int, status: int | None
+) -> None:
+    boots = []
+
+    def wait(_words: list[str], _console: int, plan: Path, *_rest: Any) -> bool:
+        boots.append(plan)
+        if len(boots) > deaths:
+            (plan / "uptime").write_text("3.5")
+            (plan / "status").write_text("7")
+        return True
+
+    monkeypatch.setattr(guest.tools, "ensure", lambda: None)
+    monkeypatch.setattr(guest.kernels, "get", lambda _series: kernels.Kernel("6", "6.x", tmp_path))
+    monkeypatch.setattr(guest, "_vng_words", lambda *_: [])
+    monkeypatch.setattr(guest, "_wait", wait)
+    if status is None:
+        with pytest.raises(LabError, match="without running the command to its end"):
+            guest.run(Shape(), ["true"], tmp_path / "out")
+        return
+    assert guest.run(Shape(), ["true"], tmp_path / "out").status == status
+    assert len(boots) == deaths + 1
+
+
+def test_a_guest_that_dies_in_its_command_is_not_booted_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    boots = []
+
+    def wait(_words: list[str], _console: int, plan: Path, *_rest: Any) -> bool:
+        boots.append(plan)
+        (plan / "uptime").write_text("3.5")
+        return True
+
+    monkeypatch.setattr(guest.tools, "ensure", lambda: None)
+    monkeypatch.setattr(guest.kernels, "get", lambda _series: kernels.Kernel("6", "6.x", tmp_path))
+    monkeypatch.setattr(guest, "_vng_words", lambda *_: [])
+    monkeypatch.setattr(guest, "_wait", wait)
+    with pytest.raises(LabError, match="without running the command to its end"):
+        guest.run(Shape(), ["true"], tmp_path / "out")
+    assert len(boots) == 1
