@@ -128,6 +128,7 @@ def run(
     for name in ("stdout", "stderr"):
         (plan / name).touch()
     begin = time.monotonic()
+    in_time = False
     for nr_boot in range(1, MAX_BOOTS + 1):
         with contextlib.ExitStack() as stack:
             words = _vng_words(shape, kernel, folder, stack)

@@ -223,45 +223,43 @@ def test_a_handful_of_frames_may_be_taken_as_slab_again(nr_recycled: int, fits: 
             without_recycled(pfn, found, witness)
 
 
-@pytest.mark.parametrize(("deaths", "status"), [(0, 7), (1, 7), (guest.MAX_BOOTS, None)])
-def test_a_guest_that_dies_before_its_command_is_booted_once_more(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deaths: int, status: int | None
-) -> None:
-    boots = []
+class Boots:
+    """Guests that die before their command, then one that runs it; nothing is booted."""
 
-    def wait(_words: list[str], _console: int, plan: Path, *_rest: Any) -> bool:
-        boots.append(plan)
-        if len(boots) > deaths:
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, deaths: int, status: str | None
+    ) -> None:
+        self.nr, self.deaths, self.status = 0, deaths, status
+        (tmp_path / "boot").mkdir()
+        (tmp_path / "boot" / "config-6.x").touch()
+        monkeypatch.setattr(guest.tools, "ensure", lambda: None)
+        monkeypatch.setattr(guest.kernels, "get", lambda _series: kernels.Kernel("6", "6.x", tmp_path))
+        monkeypatch.setattr(guest, "_vng_words", lambda *_: [])
+        monkeypatch.setattr(guest, "_wait", self.wait)
+
+    def wait(self, _words: list[str], _console: int, plan: Path, *_rest: Any) -> bool:
+        self.nr += 1
+        if self.nr > self.deaths:
             (plan / "uptime").write_text("3.5")
-            (plan / "status").write_text("7")
+            if self.status is not None:
+                (plan / "status").write_text(self.status)
         return True
 
-    monkeypatch.setattr(guest.tools, "ensure", lambda: None)
-    monkeypatch.setattr(guest.kernels, "get", lambda _series: kernels.Kernel("6", "6.x", tmp_path))
-    monkeypatch.setattr(guest, "_vng_words", lambda *_: [])
-    monkeypatch.setattr(guest, "_wait", wait)
-    if status is None:
-        with pytest.raises(LabError, match="without running the command to its end"):
-            guest.run(Shape(), ["true"], tmp_path / "out")
-        return
-    assert guest.run(Shape(), ["true"], tmp_path / "out").status == status
-    assert len(boots) == deaths + 1
 
-
-def test_a_guest_that_dies_in_its_command_is_not_booted_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("deaths", range(guest.MAX_BOOTS))
+def test_a_guest_that_dies_before_its_command_is_booted_once_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deaths: int
 ) -> None:
-    boots = []
+    boots = Boots(monkeypatch, tmp_path, deaths, "7")
+    assert guest.run(Shape(), ["true"], tmp_path / "out").status == 7
+    assert boots.nr == deaths + 1
 
-    def wait(_words: list[str], _console: int, plan: Path, *_rest: Any) -> bool:
-        boots.append(plan)
-        (plan / "uptime").write_text("3.5")
-        return True
 
-    monkeypatch.setattr(guest.tools, "ensure", lambda: None)
-    monkeypatch.setattr(guest.kernels, "get", lambda _series: kernels.Kernel("6", "6.x", tmp_path))
-    monkeypatch.setattr(guest, "_vng_words", lambda *_: [])
-    monkeypatch.setattr(guest, "_wait", wait)
+@pytest.mark.parametrize(("deaths", "nr"), [(guest.MAX_BOOTS, guest.MAX_BOOTS), (0, 1)])
+def test_a_guest_that_dies_again_or_in_its_command_is_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deaths: int, nr: int
+) -> None:
+    boots = Boots(monkeypatch, tmp_path, deaths, None)
     with pytest.raises(LabError, match="without running the command to its end"):
         guest.run(Shape(), ["true"], tmp_path / "out")
-    assert len(boots) == 1
+    assert boots.nr == nr
