@@ -28,29 +28,26 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import BinaryIO
 
-FORMAT = {"name": "vmprobe-recording", "version": [1, 0]}
+FORMAT = {"name": "vmprobe-recording", "version": [1, 1]}
 
-SYSCTLS = (
-    "compaction_proactiveness", "compact_unevictable_allowed", "defrag_mode", "extfrag_threshold",
-    "lowmem_reserve_ratio", "min_free_kbytes", "nr_hugepages", "overcommit_memory",
-    "percpu_pagelist_high_fraction", "swappiness", "watermark_boost_factor", "watermark_scale_factor",
-)  # fmt: skip
-AGAIN = (
-    "buddyinfo", "zoneinfo", "vmstat", "meminfo", "stat", "uptime", *(f"sys/vm/{name}" for name in SYSCTLS),
-)  # fmt: skip
+SYSCTLS = ("compaction_proactiveness", "compact_unevictable_allowed", "defrag_mode", "extfrag_threshold",
+           "lowmem_reserve_ratio", "min_free_kbytes", "nr_hugepages", "overcommit_memory",
+           "percpu_pagelist_high_fraction", "swappiness", "watermark_boost_factor",
+           "watermark_scale_factor")  # fmt: skip
+AGAIN = ("buddyinfo", "zoneinfo", "vmstat", "meminfo", "stat", "loadavg", "uptime",
+         *(f"sys/vm/{name}" for name in SYSCTLS))  # fmt: skip
 """Cheap files that are saved at both looks."""
-ONCE = (
-    "pagetypeinfo", "iomem", "swaps", "version", "sys/kernel/random/boot_id", "self/status", "self/uid_map",
-)  # fmt: skip
+ONCE = ("pagetypeinfo", "iomem", "swaps", "sysvipc/shm", "version", "sys/kernel/random/boot_id",
+        "self/status", "self/uid_map")  # fmt: skip
 SYSFS_FOLDERS = ("kernel/mm/ksm", "kernel/mm/transparent_hugepage", "kernel/mm/hugepages")
-CGROUPS = ("fs/cgroup/memory", "fs/cgroup", "fs/cgroup/unified")
-"""Where the hierarchy may be mounted that charges memory."""
+CGROUPS = ("fs/cgroup/memory", "fs/cgroup", "fs/cgroup/unified")  # one of them charges memory
 FRAMES = ("kpageflags", "kpagecount", "kpagecgroup")
+TOLD = ("/", "anon_inode:[io_uring]", "anon_inode:[userfaultfd]", "anon_inode:bpf-map")
+"""Open files of which fdinfo tells more than the link."""
+MAX_FDS = 1 << 16  # looked at in one process
 
-PIECE = 1 << 19
-"""Bytes read at a time."""
-TRIES = 5
-"""Readings of a list of VMAs that changes, or of a process that replaces its memory (exec)."""
+PIECE = 1 << 19  # bytes read at a time
+TRIES = 5  # readings of a list of VMAs that changes, or of a process that replaces its memory (exec)
 
 PF_KTHREAD = 0x00200000
 PAGEMAP_SCAN, PAGE_IS_PRESENT, PAGE_IS_SWAPPED = 0xC0606610, 1 << 3, 1 << 4
@@ -64,6 +61,9 @@ HIGHEST = slice(7, None, 8) if sys.byteorder == "little" else slice(0, None, 8)
 THERE = re.compile(b"[" + re.escape(bytes(b for b in range(256) if b & 0xC2)) + b"]+")
 # Eight digits at least; sixteen are the vsyscall page, which belongs to no address space.
 VMA = re.compile(rb"^([0-9a-f]{8,15})-([0-9a-f]{8,15}) [r-][w-][x-][sp] ", re.MULTILINE)
+# File systems in memory: stat there waits for no server.
+MOUNT = re.compile(r"^(\d+) .*? - (?:tmpfs|hugetlbfs|ramfs|devtmpfs|rootfs) ", re.MULTILINE)
+MNT_ID = re.compile(r"^mnt_id:\s*(\d+)$", re.MULTILINE)
 
 
 class RecordError(Exception):
@@ -106,11 +106,9 @@ def pieces(fd: int) -> Iterator[bytes]:
 
 def text_of(path: str) -> str:
     """Return a small file; empty where it cannot be read."""
-    try:
-        with opened(path) as fd:
-            return b"".join(pieces(fd)).decode("utf-8", "replace")
-    except UnreadableError:
-        return ""
+    with contextlib.suppress(UnreadableError), opened(path) as fd:
+        return b"".join(pieces(fd)).decode("utf-8", "surrogateescape")
+    return ""
 
 
 def bounds_in(path: str) -> array[int]:
@@ -122,11 +120,6 @@ def bounds_in(path: str) -> array[int]:
             for vma in VMA.finditer(lines + newline):
                 found.extend(int(address, 16) for address in vma.groups())
     return found
-
-
-def torn(bounds: array[int]) -> bool:
-    """Whether VMAs overlap: each read() of a few KiB sees another moment."""
-    return any(bounds[i] > bounds[i + 1] for i in range(1, len(bounds) - 1, 2))
 
 
 class Stat:
@@ -173,6 +166,18 @@ def words_in(fd: int, bounds: array[int]) -> Iterator[tuple[int, bytes]]:
             vpn += len(data) // 8
 
 
+def internal_mounts() -> list[tuple[int, str]]:
+    """Return mounts in memory that no mountinfo lists: an empty file of our own is on each."""
+    found = []
+    for order in (0, *range(14, 40)):  # of the bytes in a huge page
+        with contextlib.suppress(OSError, AttributeError):  # an old C library has no such call
+            fd = os.memfd_create("record", order and os.MFD_HUGETLB | order << 26)
+            kind = "hugetlbfs" if order else "tmpfs"
+            found += [(int(number), kind) for number in MNT_ID.findall(text_of(f"/proc/self/fdinfo/{fd}"))]
+            os.close(fd)
+    return found
+
+
 class Recorder:
     """Writes one recording of some processes, or of all if none are chosen, into a folder that is there."""
 
@@ -180,13 +185,13 @@ class Recorder:
         self.procfs, self.sysfs, self.folder, self.pids = procfs, sysfs, folder, pids
         self.errors: list[tuple[Any, ...]] = []
         self.frame_words: dict[str, int] = {}
-        self.vmas: dict[int, str] = {}
-        """Processes whose page tables were saved, and the file with their VMAs."""
+        self.vmas: dict[int, str] = {}  # processes whose page tables were saved: the file with their VMAs
         self.scan: bool | None = None
+        self.internal = internal_mounts()
 
     def record(self) -> None:
         """Look, look again, and write down what this was."""
-        start, begin = now(), time.monotonic()
+        start, begin = time.time(), time.monotonic()
         listed = self.listed()
         for pid in set(self.pids) - set(listed):
             raise RecordError(f"process {pid} is not there", 3)
@@ -198,8 +203,8 @@ class Recorder:
             self.process(pid)
         for name in FRAMES:
             self.frames(name, name)
-        denied = {errno.EACCES, errno.EPERM}
-        refused = [row for row in self.errors if row[1] in denied and not row[0].startswith("sysfs/")]
+        denied = [row for row in self.errors if row[1] in (errno.EACCES, errno.EPERM)]
+        refused = [row for row in denied if not row[0].startswith("sysfs/")]
         if refused and not self.vmas and not self.frame_words:
             name, _, text = refused[-1]
             raise RecordError(f"{name}: {text}; no memory could be recorded, which needs root", 4)
@@ -214,8 +219,8 @@ class Recorder:
             self.keep(name, f"later/{name}")
         self.settings("later/sysfs")
         self.cgroups()
-        times = {"start": start, "end": now(), "seconds": round(time.monotonic() - begin, 6)}
-        self.write_json("recording.json", self.about(times))
+        self.write_json("internal_mounts.json", self.internal)
+        self.write_json("recording.json", self.about(start, time.monotonic() - begin))
 
     def listed(self) -> list[int]:
         """Return the processes to save that are there now."""
@@ -232,11 +237,13 @@ class Recorder:
             about = self.texts(pid, str(pid), "stat", "status", "cgroup")
             if about is None or not about.has_memory:
                 return
-            self.memory(pid, f"{pid}/{self.thread(pid, about)}")
-            try:
+            prefix = f"{pid}/{self.thread(pid, about)}"
+            self.keep(f"{pid}/ksm_stat", f"{pid}/ksm_stat")
+            self.memory(pid, prefix)
+            self.open_files(prefix)
+            replaced = False  # nor if it ended: what was saved of it is its own
+            with contextlib.suppress(ValueError, IndexError):
                 replaced = Stat(text_of(f"{self.procfs}/{pid}/stat")).identity != about.identity
-            except (ValueError, IndexError):
-                replaced = False  # it ended: what was saved of it is its own
             if not replaced:
                 return
             del self.errors[nr_errors:]
@@ -259,11 +266,10 @@ class Recorder:
 
     def thread(self, pid: int, about: Stat) -> str:
         """Return the folder of a thread that has the memory, where the leader ended."""
-        tids: list[int] = []
-        if about.zombie_leader:
-            with contextlib.suppress(OSError):
-                tids = sorted(int(tid) for tid in os.listdir(f"{self.procfs}/{pid}/task"))
-        return next((f"task/{tid}/" for tid in tids if tid != pid), "")
+        with contextlib.suppress(OSError):
+            tids = sorted(map(int, os.listdir(f"{self.procfs}/{pid}/task") if about.zombie_leader else ()))
+            return next((f"task/{tid}/" for tid in tids if tid != pid), "")
+        return ""
 
     def memory(self, pid: int, prefix: str) -> None:
         """Save the VMAs and the populated entries of one address space."""
@@ -272,15 +278,15 @@ class Recorder:
             for _ in range(TRIES):
                 kept = self.keep(name, name)
                 bounds = bounds_in(f"{self.folder}/{name}") if kept else bounds
-                if not kept or not torn(bounds):
+                # VMAs that overlap are torn: each read() of a few KiB sees another moment.
+                if not kept or all(bounds[i] <= bounds[i + 1] for i in range(1, len(bounds) - 1, 2)):
                     break
         if self.entries(f"{prefix}pagemap", f"{prefix}pagemap", bounds) and kept:
             self.vmas[pid] = f"{prefix}maps"
 
     def entries(self, name: str, target: str, bounds: array[int]) -> bool:
         """Save the words of populated entries, one behind the other, and the pages that they belong to."""
-        first = end = 0
-        index = f"{target}.runs"
+        first, end, index = 0, 0, f"{target}.runs"
         try:
             with opened(f"{self.procfs}/{name}") as fd, self.new(target) as words, self.new(index) as runs:
                 for vpn, data in words_in(fd, self.populated(fd, bounds)):
@@ -296,6 +302,29 @@ class Recorder:
             self.missing(index, None)
             return False
         return True
+
+    def open_files(self, prefix: str) -> None:
+        """Save where the open files of a process lead, and its mounts, which tell what lies there."""
+        place = f"{self.procfs}/{prefix}"
+        try:
+            with reading():
+                mounts, rows = os.readlink(f"{place}ns/mnt"), []
+                fds = sorted(int(fd) for fd in os.listdir(f"{place}fd"))[:MAX_FDS]
+        except UnreadableError as error:
+            return self.missing(f"{prefix}fds.json", error)
+        name = f"mountinfo/{mounts.strip('mnt:[]')}"
+        self.keep(f"{prefix}mountinfo", name)
+        memory = {*MOUNT.findall(text_of(f"{self.folder}/{name}")), *(str(n) for n, _ in self.internal)}
+        for fd in fds:
+            with contextlib.suppress(OSError):  # closed meanwhile
+                link, info, stat = os.readlink(f"{place}fd/{fd}"), None, None
+                if link.startswith(TOLD):
+                    info = text_of(f"{place}fdinfo/{fd}")
+                    if memory.intersection(MNT_ID.findall(info)):
+                        at = os.stat(f"{place}fd/{fd}")
+                        stat = at.st_mode, os.major(at.st_dev), os.minor(at.st_dev), at.st_size, at.st_blocks
+                rows.append((fd, link, info or None, stat))
+        return self.write_json(f"{prefix}fds.json", {"mounts": mounts, "files": rows})
 
     def populated(self, fd: int, bounds: array[int]) -> array[int]:
         """Return bounds of page numbers that hold all entries: by the ioctl, or whole VMAs without it."""
@@ -318,18 +347,10 @@ class Recorder:
 
     def settings(self, target: str) -> None:
         """Save the folders of /sys that vmprobe reads."""
-        waiting = list(SYSFS_FOLDERS)
-        while waiting:
-            folder = waiting.pop()
-            try:
-                names = os.listdir(f"{self.sysfs}/{folder}")
-            except OSError as error:
-                self.errors.append((f"{target}/{folder}", error.errno or errno.EIO, error.strerror))
-                continue
-            for name in sorted(names):
-                if name.startswith("hugepages-") or name in {"stats", "khugepaged"}:  # folders
-                    waiting.append(f"{folder}/{name}")
-                else:
+        for top in SYSFS_FOLDERS:
+            for place, _, names in os.walk(f"{self.sysfs}/{top}"):
+                folder = place[len(self.sysfs) + 1 :]
+                for name in names:
                     self.keep(f"{folder}/{name}", f"{target}/{folder}/{name}", self.sysfs)
 
     def config(self) -> None:
@@ -337,7 +358,7 @@ class Recorder:
         text = "" if self.keep("config.gz", "config.gz") else text_of(f"/boot/config-{os.uname().release}")
         if text:
             with self.new("config.gz") as file:
-                file.write(gzip.compress(text.encode()))
+                file.write(gzip.compress(text.encode("utf-8", "surrogateescape")))
 
     def cgroups(self) -> None:
         """Save inode and path of each memory cgroup: a copied folder has another inode."""
@@ -349,36 +370,29 @@ class Recorder:
                     with contextlib.suppress(OSError):  # removed while we looked
                         rows.append((os.stat(place).st_ino, place[len(top) :] or "/"))
                 return self.write_json("sysfs/cgroups.json", rows)
-        self.errors.append(("sysfs/cgroups.json", errno.ENOENT, os.strerror(errno.ENOENT)))
         return None
 
-    def about(self, times: dict[str, Any]) -> dict[str, Any]:
+    def about(self, start: float, seconds: float) -> dict[str, Any]:
         """Return what is true of the host whenever it is looked at, who we are, and what we may."""
         itself = f"{self.procfs}/self"
+        looked = [datetime.fromtimestamp(t, timezone.utc).isoformat() for t in (start, time.time())]  # noqa: UP017
         effective = re.search(r"^CapEff:\s*([0-9a-f]+)$", text_of("/proc/self/status"), re.MULTILINE)
         return {
-            "format": FORMAT,
-            "host": {
-                "release": os.uname().release,
-                "machine": os.uname().machine,
-                "page_size": PAGE,
-                "clock_ticks": os.sysconf("SC_CLK_TCK"),
-                "nr_cpus": os.cpu_count() or 1,
+            "format": FORMAT, "host": {
+                "release": os.uname().release, "machine": os.uname().machine, "page_size": PAGE,
+                "clock_ticks": os.sysconf("SC_CLK_TCK"), "nr_cpus": os.cpu_count() or 1,
                 "boot_id": text_of(f"{self.procfs}/sys/kernel/random/boot_id").strip() or None,
                 "byte_order": sys.byteorder,
             },
-            "time": times,
             "recorder": {
                 "pid": int(os.readlink(itself)) if os.path.exists(itself) else None,
-                "euid": os.geteuid(),
-                "effective": effective[1] if effective else "0",
+                "euid": os.geteuid(), "effective": effective[1] if effective else "0",
                 "uid_map": [int(word) for word in text_of("/proc/self/uid_map").split()] or None,
             },
-            "scan_ioctl": self.scan,
-            "pids": self.pids,
-            "frame_words": self.frame_words,
+            "time": {"start": looked[0], "end": looked[1], "seconds": round(seconds, 6)},
+            "scan_ioctl": self.scan, "pids": self.pids, "frame_words": self.frame_words,
             "errors": self.errors,
-        }
+        }  # fmt: skip
 
     def new(self, name: str) -> BinaryIO:
         """Make a file of the recording, and the folders above it."""
@@ -394,8 +408,7 @@ class Recorder:
     def copy(self, path: str, target: str) -> None:
         """Save one file."""
         with opened(path) as fd, self.new(target) as file:
-            for data in pieces(fd):
-                file.write(data)
+            file.writelines(pieces(fd))
 
     def keep(self, name: str, target: str, root: str | None = None) -> bool:
         """Save one file of /proc, or of another root, or note why it is missing."""
@@ -412,11 +425,6 @@ class Recorder:
             self.errors.append((target, *error.args))
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             os.unlink(f"{self.folder}/{target}")
-
-
-def now() -> str:
-    """Return the time of day."""
-    return datetime.now(timezone.utc).isoformat(timespec="microseconds")  # noqa: UP017 - new in 3.11
 
 
 @contextlib.contextmanager

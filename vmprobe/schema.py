@@ -13,7 +13,7 @@ from typing import Final
 
 FORMAT_NAME: Final = "vmprobe-snapshot"
 FORMAT_MAJOR: Final = 1
-FORMAT_MINOR: Final = 0
+FORMAT_MINOR: Final = 1
 
 MANIFEST: Final = "manifest.json"
 SUFFIX: Final = ".vmsnap"
@@ -105,7 +105,7 @@ _ALL: Final = (
     ),
     _table(
         "counters", "source, scope and name", 1 << 20,
-        ("source", "VARCHAR", "vmstat, meminfo, stat, zoneinfo, ksm, thp, hugepages or sysctl"),
+        ("source", "VARCHAR", "vmstat, meminfo, stat, loadavg, zoneinfo, ksm, thp, hugepages or sysctl"),
         ("scope", "VARCHAR", "'' for the host, else 'node N' or 'node N zone Z' or a sysfs folder"),
         ("name", "VARCHAR", "the kernel's name"),
         ("value", "BIGINT?", "before the frames were read"),
@@ -129,6 +129,11 @@ _ALL: Final = (
         ("frozen", "BOOLEAN", "was stopped while its memory was read"),
         ("state", "VARCHAR?", "R, S, D, Z, T, t, X, I"),
         ("error", "VARCHAR?", "why its memory is missing"),
+        ("vm_lck_bytes", "UBIGINT?", "VmLck: locked, in which vfio also counts what it pins"),
+        ("vm_pin_bytes", "UBIGINT?", "VmPin: pinned for long by io_uring, RDMA and the like"),
+        ("hugetlb_bytes", "UBIGINT?", "HugetlbPages: counted where the page was faulted in"),
+        ("ksm_merging_pages", "UBIGINT?", "pages that KSM merged with others"),
+        ("ksm_zero_pages", "UBIGINT?", "entries that KSM made the zero page"),
     ),
     _table(
         "vmas", "VMA", 1 << 30,
@@ -181,6 +186,30 @@ _ALL: Final = (
         ("size_bytes", "UBIGINT", "usable size"),
         ("used_bytes", "UBIGINT", "in use"),
         ("priority", "INTEGER", "as printed"),
+    ),
+    _table(
+        "fds", "open file of a process that is memory, or leads to it", 1 << 32,
+        ("pid", "UINTEGER", "process, as in tasks"),
+        ("fd", "UINTEGER", "descriptor"),
+        ("target", "VARCHAR", "the text of its link"),
+        ("dev", "VARCHAR?", "major:minor in hex, as in vmas; null where no mount tells"),
+        ("inode", "UBIGINT?", "as in vmas; null for what shares one inode (anon_inode)"),
+        ("fstype", "VARCHAR?", "kind of file system; null where no mount tells"),
+        ("size_bytes", "UBIGINT?", "length, of a file that is memory"),
+        ("allocated_bytes", "UBIGINT?", "allocated, what is swapped included, of a file that is memory"),
+        ("info", "VARCHAR?", "lines of fdinfo that tell of memory, `Name: value`"),
+    ),
+    _table(
+        "sysv_shm", "System V shared memory segment of the reader's IPC namespace", 1 << 22,
+        ("shmid", "UBIGINT", "its id: the inode of its VMAs"),
+        ("key", "BIGINT?", "of ftok, 0 is private; its VMAs are named after it"),
+        ("size_bytes", "UBIGINT", "as it was asked for"),
+        ("nr_attached", "UBIGINT", "attachments, those of every process"),
+        ("rss_bytes", "UBIGINT?", "in memory"),
+        ("swap_bytes", "UBIGINT?", "in swap"),
+        ("uid", "UINTEGER", "owner"),
+        ("creator_pid", "UINTEGER", "process that made it"),
+        ("last_pid", "UINTEGER", "process that attached or detached last, 0 = none"),
     ),
 )  # fmt: skip
 

@@ -28,14 +28,17 @@ def host(
     unread: tuple[tuple[str, str], ...] = (),
     errors: tuple[str | None, ...] = (None, None),
     pfn: int | None = 77,
+    told: bool = True,
     **privileges: Any,
 ) -> Doctor:
     entries = [{"what": w, "reason": r, "needs": "root", "lost": None, "count": 1} for w, r in unread]
     mappings = rows("mappings", MAPPINGS, (1, 0, 9, 3, "present", pfn, False, False, False, False, False))
+    merged = rows("tasks", "pid frozen ksm_merging_pages", (1, False, 5), (2, False, None))
     return doctor(
         snapshot(
-            tasks=tasks(*errors),
+            tasks=merged if told and errors == (None, None) else tasks(*errors),
             mappings=mappings,
+            **({"fds": rows("fds", "pid fd target", (1, 3, "pipe:[7]"))} if told else {}),
             manifest={"sources": READ, "unread": entries, "privileges": MANIFEST["privileges"] | privileges},
         )
     )
@@ -130,3 +133,21 @@ def test_what_was_not_asked_for_is_not_called_unreadable() -> None:
     assert answer.complete
     assert status(answer, "kpageflags") == ("not read", None)
     assert answer.verdict.startswith("everything that was asked for can be read; not asked for: kpageflags")
+
+
+@pytest.mark.parametrize("name", ["fds", "ksm_stat"])
+def test_what_some_processes_gave_is_read_in_part(name: str) -> None:
+    assert status(host(), name) == ("yes", None)
+    refusing = ((name, DENIED),)
+    assert status(host(unread=refusing), name) == ("partly", "refused 1 times")
+    assert status(host(unread=refusing, told=False), name) == ("no", DENIED)
+    cut = "more than 65536 open files: only the first are looked at"
+    assert status(host(unread=((name, cut),)), name) == ("partly", cut)
+
+
+@pytest.mark.parametrize("name", ["sysvipc", "loadavg"])
+def test_what_the_whole_host_gives_is_there_or_not(name: str) -> None:
+    assert status(host(unread=((name, "No such file or directory"),)), name) == (
+        "no",
+        "No such file or directory",
+    )

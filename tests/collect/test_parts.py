@@ -119,6 +119,20 @@ def test_an_error_in_either_lane_or_the_waiting_thread_stops_all() -> None:
     assert not [t for t in threading.enumerate() if t.name.startswith("vmprobe-read")]
 
 
+def test_walks_on_the_calling_thread_are_in_order_and_the_clock_is_looked_at() -> None:
+    done: list[int] = []
+    ticks: list[int] = []
+    steps: list[tuple[int, int]] = []
+    me = threading.get_ident()
+    works = [lambda i=i: done.append(i if threading.get_ident() == me else -1) for i in range(5)]
+    lanes = Lanes(Pace(100), lambda: ticks.append(len(done)))
+    lanes.walk(works, lambda *n: steps.append(n))
+    assert done == [0, 1, 2, 3, 4]
+    assert ticks == [1, 2, 3, 4, 5], "a frozen process is let go in time"
+    assert steps == [(i, 5) for i in range(1, 6)]
+    assert lanes.nr_started == 0
+
+
 def test_a_pace_rests_in_proportion_and_wakes_when_cancelled() -> None:
     class Event:
         waited: tuple[float, ...] = ()

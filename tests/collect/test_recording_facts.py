@@ -56,7 +56,7 @@ def test_facts_of_the_host_are_the_recordings(folder: Path, monkeypatch: pytest.
         "euid": 7, "capabilities": ["CAP_SYS_PTRACE", "CAP_SYS_ADMIN"], "initial_userns": False,
     }  # fmt: skip
     assert manifest["scan_ioctl"] == {"supported": True, "stale_walk_end": None}
-    assert manifest["replayed"] == {"format": [1, 0]}
+    assert manifest["replayed"] == {"format": [1, 1]}
 
 
 def test_the_page_size_that_counts_is_the_recordings(folder: Path, tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_a_live_host_is_not_replayed(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert run(["show", "--procfs", str(recorded(root))]) == 0
     shown = capsys.readouterr().out
     assert "replayed now, not saved" in shown
-    assert "from a recording, format 1.0" in shown
+    assert "from a recording, format 1.1" in shown
 
 
 def test_settings_come_from_the_recording_unless_told_otherwise(folder: Path, tmp_path: Path) -> None:

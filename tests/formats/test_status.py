@@ -42,6 +42,20 @@ def test_what_the_kernel_prints_comes_back(name, state, ids, kthread, more):
     assert {key: status.fields[key] for key in more} == more
 
 
+def test_sizes_are_bytes_and_none_without_an_address_space():
+    text = GOOD + b"VmLck:\t       8 kB\nVmPin:\t       0 kB\nHugetlbPages:\t    2048 kB\n"
+    status = parse(text)
+    assert (status.vm_lck_bytes, status.vm_pin_bytes, status.hugetlb_bytes) == (8192, 0, 2 << 20)
+    status = parse(GOOD)
+    assert (status.vm_lck_bytes, status.vm_pin_bytes, status.hugetlb_bytes) == (None, None, None)
+
+
+@pytest.mark.parametrize("value", [b"8", b"8 MB", b"-8 kB", b"", b"18446744073709551615 kB"])
+def test_a_size_that_is_none_is_named(value):
+    with pytest.raises(FormatError, match="status, line 9: expected a size in kB"):
+        parse(GOOD + b"VmPin:\t" + value + b"\n")
+
+
 def test_golden_fields_are_the_lines(golden):
     status = parse(golden.read_bytes())
     text = golden.read_text()
@@ -56,6 +70,8 @@ def test_golden_fields_are_the_lines(golden):
     assert status.uid == int(re.search(r"^Uid:\t(\d+)\t", text, re.MULTILINE)[1])
     assert (status.kernel_thread is None) == ("Kthread" not in text)
     assert status.fields["Groups"] == " "
+    for key, size in (("VmLck", status.vm_lck_bytes), ("HugetlbPages", status.hugetlb_bytes)):
+        assert [str(size >> 10)] == re.findall(rf"^{key}:\t +(\d+) kB$", text, re.MULTILINE)
 
 
 @pytest.mark.parametrize(("shape", "kernel_thread"), [("6.1-1node", None), ("6.12-1node", False)])

@@ -10,6 +10,7 @@ import json
 import mmap
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -169,6 +170,69 @@ def quiet() -> None:
     for i in range(40, 48):
         ctypes.string_at(start + i * PAGE, 1)
     say(start=start)
+    wait()
+
+
+def files(folder: str) -> None:
+    """Open files that are memory, that are none, and one that is mapped."""
+    memfd = os.memfd_create("one of ours")
+    os.truncate(memfd, PAGE * 16)
+    area = mmap.mmap(memfd, PAGE * 16)
+    area[0] = area[PAGE] = area[PAGE * 5] = 1
+    regular = os.open(f"{folder}/regular", os.O_RDWR | os.O_CREAT)
+    pipe = os.pipe()
+    try:
+        huge = os.memfd_create("huge", os.MFD_HUGETLB)
+    except OSError:
+        huge = None
+    try:
+        shm = os.open(f"/dev/shm/vmprobe-test-{os.getpid()}", os.O_RDWR | os.O_CREAT | os.O_EXCL)
+        os.unlink(f"/dev/shm/vmprobe-test-{os.getpid()}")
+        os.write(shm, bytes(PAGE * 2))
+    except OSError:
+        shm = None
+    near, _far = socket.socketpair()
+    null = os.open("/dev/null", os.O_RDONLY)
+    eventfd = LIBC.eventfd(0, 0)
+    say(
+        memfd=memfd,
+        regular=regular,
+        pipe=pipe,
+        pipe_inode=os.fstat(pipe[0]).st_ino,
+        huge=huge,
+        shm=shm,
+        socket=near.fileno(),
+        null=null,
+        eventfd=eventfd,
+    )
+    wait()
+
+
+def segment() -> None:
+    """Three pages of a System V segment touched and left alone; removed when a line comes in or none will."""
+    LIBC.shmat.restype = ctypes.c_void_p
+    LIBC.shmat.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_int]
+    LIBC.shmdt.argtypes = [ctypes.c_void_p]
+    shmid = LIBC.shmget(0, ctypes.c_size_t(PAGE * 8), 0o600)
+    if shmid < 0:
+        say(shmid=None)
+        return wait()
+    try:
+        address = LIBC.shmat(shmid, None, 0)
+        ctypes.memset(address, 1, PAGE * 3)
+        LIBC.shmdt(address)
+        say(shmid=shmid)
+        sys.stdin.readline()
+    finally:
+        LIBC.shmctl(shmid, 0, None)
+    say(removed=True)
+    return wait()
+
+
+def sockets(number: str) -> None:
+    """Hold many sockets open."""
+    held = [socket.socket() for _ in range(int(number))]
+    say(nr_open=len(held))
     wait()
 
 

@@ -30,7 +30,7 @@ def rows(snapshot: Snapshot) -> dict[str, list[Any]]:
     entries: list[Any] = []
     for vpn, nr, mm, kind, pfn, *known in snapshot.table("mappings").rows(*columns):
         entries += [(vpn + i, mm, kind, None if pfn is None else pfn + i, *known) for i in range(nr)]
-    texts = {name: list(snapshot.table(name).rows()) for name in ("tasks", "vmas")}
+    texts = {name: list(snapshot.table(name).rows()) for name in ("tasks", "vmas", "fds")}
     return {**texts, "entries": entries}
 
 
@@ -234,6 +234,7 @@ def test_only_what_a_snapshot_reads_is_read(
     child = start("quiet")
     folder = recorded(tmp_path, "--pid", str(child.pid))
     names = {path.name for path in (folder / str(child.pid)).rglob("*")}
-    assert names == {"stat", "status", "cgroup", "maps", "smaps", "pagemap", "pagemap.runs"}
+    files = {"stat", "status", "cgroup", "maps", "smaps", "ksm_stat", "fds.json", "pagemap", "pagemap.runs"}
+    assert names == files
     modes = {path.stat().st_mode & 0o777 for path in (folder, *folder.rglob("*"))}
     assert modes == {0o700, 0o600}

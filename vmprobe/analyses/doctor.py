@@ -15,6 +15,8 @@ from vmprobe.analyses.quirks import QuirkFinding, findings
 from vmprobe.analyses.show import Host, UnreadRow, cost, host, unread
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from vmprobe.tables import Snapshot
 
 DENIED: Final = ("Permission denied", "Operation not permitted")
@@ -22,6 +24,7 @@ DENIED: Final = ("Permission denied", "Operation not permitted")
 
 _ROOT: Final = "root, or CAP_DAC_READ_SEARCH"
 _PTRACE: Final = "the same user, or CAP_SYS_PTRACE"
+_OWNER: Final = "the same user, or CAP_DAC_READ_SEARCH"
 _ADMIN: Final = "CAP_SYS_ADMIN in the initial user namespace"
 
 
@@ -47,6 +50,10 @@ SOURCES: Final = (
     Source("vmstat", "kernel counters", None),
     Source("meminfo", "kernel totals", None),
     Source("swaps", "swap areas", None),
+    Source("fds", "files that are memory", _PTRACE),
+    Source("ksm_stat", "pages that KSM merged", _OWNER),
+    Source("sysvipc", "System V segments", None),
+    Source("loadavg", "threads in all", None),
 )
 """Every source in order of weight; names as in the manifest, but for the frame numbers inside pagemap."""
 
@@ -123,18 +130,34 @@ def _source_row(source: Source, snapshot: Snapshot) -> SourceRow:
     )
 
 
+_PER_PROCESS: Final[dict[str, Callable[[Snapshot], bool]]] = {
+    "fds": lambda snapshot: snapshot.has("fds"),
+    "ksm_stat": lambda snapshot: snapshot.table("tasks", ("ksm_merging_pages",)).has("ksm_merging_pages"),
+}
+"""Sources that one process may refuse and another give, and whether one gave them."""
+
+
 def _status(source: Source, snapshot: Snapshot) -> tuple[str, str | None]:
     """Return the status of a source and the reason where it is not yes."""
     if source.name == "frame numbers":
         return _frame_numbers(snapshot)
-    refused = next((row for row in unread(snapshot) if row.what == source.name), None)
-    if refused is not None:
-        return "no", refused.reason
+    refused = [row for row in unread(snapshot) if row.what == source.name]
+    if refused:
+        return _refused(source, snapshot, refused)
     if source.name in {"maps", "pagemap"}:
         return _processes(snapshot)
     if any(entry["name"] == source.name for entry in snapshot.manifest.get("sources", ())):
         return "yes", None
     return "not read", None
+
+
+def _refused(source: Source, snapshot: Snapshot, refused: list[UnreadRow]) -> tuple[str, str | None]:
+    """Tell whether a source was refused by all that could give it."""
+    if source.name not in _PER_PROCESS or not _PER_PROCESS[source.name](snapshot):
+        return "no", refused[0].reason
+    if refused[0].reason.startswith(DENIED):
+        return "partly", f"refused {sum(row.count for row in refused)} times"
+    return "partly", refused[0].reason
 
 
 def _frame_numbers(snapshot: Snapshot) -> tuple[str, str | None]:

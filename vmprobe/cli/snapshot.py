@@ -57,6 +57,15 @@ if TYPE_CHECKING:
 @click.option(
     "--smaps", is_flag=True, help="Also VMA flags and the kernel's Rss, Pss and Swap; walks page tables."
 )
+@click.option(
+    "--fds/--no-fds", default=True, help="Read which open files are memory or lead to it (default)."
+)
+@click.option(
+    "--sysvipc/--no-sysvipc", default=True, help="Read the System V shared memory segments (default)."
+)
+@click.option(
+    "--ksm-stat/--no-ksm-stat", default=True, help="Read what KSM merged of each process (default)."
+)
 @click.option("--freeze", is_flag=True, help="Stop the chosen processes (ptrace) while they are read.")
 @click.option(
     "--freeze-limit",

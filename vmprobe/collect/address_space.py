@@ -95,20 +95,13 @@ class Reader:
             if task.stat is not None and now.start_time != task.stat.start_time:
                 raise ProcessLookupError  # the pid has a new owner since it was listed
             # Its leader may have ended since it was listed, too.
-            prefix = self._live_thread(folder) if now.zombie_leader else ""
+            prefix = folder.thread_with_memory() if now.zombie_leader else ""
             with contextlib.ExitStack() as stack:
                 fds = []
                 for name in names:
                     fds.append(folder.open(prefix + name))
                     stack.callback(os.close, fds[-1])
                 yield folder, _identity(now), fds
-
-    def _live_thread(self, folder: ProcessDir) -> str:
-        """Return the prefix of a thread that still has the address space."""
-        for tid in folder.tids():
-            if tid != folder.pid:
-                return f"task/{tid}/"
-        return ""
 
     def read(self, task: Task) -> AddressSpace:
         """Read VMAs and entries; again when the process replaced its address space meanwhile (exec).

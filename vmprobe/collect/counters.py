@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from vmprobe.collect.frames import zone_ranges
 from vmprobe.collect.unread import ADMIN, ROOT
-from vmprobe.formats import buddyinfo, iomem, kernel_stat, meminfo, pagetypeinfo, swaps, vmstat, zoneinfo
+from vmprobe.formats import (
+    buddyinfo,
+    iomem,
+    kernel_stat,
+    loadavg,
+    meminfo,
+    pagetypeinfo,
+    swaps,
+    sysvipc_shm,
+    vmstat,
+    zoneinfo,
+)
 from vmprobe.schema import TABLES
 from vmprobe.tables import Table, from_rows
 
@@ -84,11 +95,19 @@ class _Files:
         self.proc = proc
         self.unread = unread
 
-    def parsed(self, name: str, parse: Callable[..., T], *, lost: str, needs: str | None = None) -> T | None:
+    def parsed(
+        self,
+        name: str,
+        parse: Callable[..., T],
+        *,
+        lost: str,
+        needs: str | None = None,
+        source: str | None = None,
+    ) -> T | None:
         try:
-            data = self.proc.read(name)
+            data = self.proc.read(name, source)
         except OSError as error:
-            self.unread.failed(name, error, needs=needs, lost=lost)
+            self.unread.failed(source or name, error, needs=needs, lost=lost)
             return None
         return parse(data, file=self.proc.path(name))
 
@@ -104,6 +123,9 @@ def read_cheap(proc: Tree, sys: Tree, unread: Unread) -> Cheap:
     forks = (files.parsed("stat", kernel_stat.parse, lost="counters") or {}).get("processes")
     if forks is not None:
         cheap.values["stat", "", "processes"] = (forks, None, None)
+    nr_threads = files.parsed("loadavg", loadavg.parse, lost="counters")
+    if nr_threads is not None:
+        cheap.values["loadavg", "", "nr_threads"] = (nr_threads, None, None)
     for row in files.parsed("meminfo", meminfo.parse, lost="counters") or []:
         cheap.values["meminfo", "", row.name] = (row.value, row.unit or None, None)
     if cheap.zones is not None:
@@ -155,6 +177,16 @@ def _read_setting(tree: Tree, path: str, key: Key, cheap: Cheap) -> None:
         cheap.values[key] = (int(text), None, None)
     else:
         cheap.values[key] = (None, None, text)
+
+
+def tables(before: Cheap, after: Cheap) -> dict[str, Table]:
+    """Return the tables of what could be read at both looks."""
+    made = {"counters": counter_table(before, after)}
+    if before.zones is not None:
+        made["zones"] = zone_table(before.zones)
+    if before.buddy is not None:
+        made["free_areas"] = free_area_table(before.buddy, after.buddy)
+    return made
 
 
 def counter_table(before: Cheap, after: Cheap) -> Table:
@@ -221,6 +253,14 @@ def read_once(proc: Tree, unread: Unread, tables: dict[str, Table]) -> int | Non
         swap_rows = [(a.path, a.kind, a.size_kib * 1024, a.used_kib * 1024, a.priority) for a in areas]
         _put(tables, "swap_areas", ("path", "kind", "size_bytes", "used_bytes", "priority"), swap_rows)
     return types.pageblock_order if types else None
+
+
+def read_segments(proc: Tree, unread: Unread, tables: dict[str, Table]) -> None:
+    """Read the System V shared memory segments: memory that needs neither a process nor a file to stay."""
+    files = _Files(proc, unread)
+    segments = files.parsed("sysvipc/shm", sysvipc_shm.parse, lost="sysv_shm", source="sysvipc")
+    if segments is not None:
+        _put(tables, "sysv_shm", sysvipc_shm.Segment._fields, segments)
 
 
 def _put(tables: dict[str, Table], name: str, columns: tuple[str, ...], rows: Iterable[Any]) -> None:

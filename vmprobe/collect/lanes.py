@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from vmprobe.sources.meter import Pace, now
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     Work = Callable[[], None]
 
@@ -80,6 +80,19 @@ class Lanes:
             except BaseException:
                 self._cancelled.set()
                 raise
+
+    def walk(self, walks: Sequence[Work], step: Callable[[int, int], None]) -> None:
+        """Do work of many short system calls on the calling thread.
+
+        Two threads of that kind wait for the interpreter, not for the kernel: open files took four times as
+        long on two as on one.
+        """
+        for done, work in enumerate(walks, 1):
+            begin = now()
+            work()
+            self._pace.rest(now() - begin, self._cancelled)
+            self._on_tick()
+            step(done, len(walks))
 
     def _drain(self, queues: tuple[deque[Work], ...]) -> None:
         try:

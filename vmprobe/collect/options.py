@@ -33,6 +33,12 @@ class Options:
     smaps
         Read ``smaps`` in place of ``maps``: VMA flags and the kernel's own Rss, Pss and Swap, at the price of
         a page-table walk in the kernel for each process.
+    fds
+        Read which open files are memory or lead to it.
+    sysvipc
+        Read the System V shared memory segments.
+    ksm_stat
+        Read what KSM merged of each process.
     freeze
         Stop the chosen processes while they are read.
     freeze_limit_seconds
@@ -58,6 +64,9 @@ class Options:
     frames: bool = True
     require_frames: bool = False
     smaps: bool = False
+    fds: bool = True
+    sysvipc: bool = True
+    ksm_stat: bool = True
     freeze: bool = False
     freeze_limit_seconds: float = 2.0
     redact: bool = False
@@ -93,6 +102,9 @@ class Options:
             "cgroups": list(self.cgroups),
             "frames": self.frames,
             "smaps": self.smaps,
+            "fds": self.fds,
+            "sysvipc": self.sysvipc,
+            "ksm_stat": self.ksm_stat,
             "freeze": self.freeze,
             "redact": self.redact,
             "pace_percent": self.pace_percent,

@@ -1,7 +1,8 @@
 """Names and paths replaced by keyed hashes that still compare equal within one snapshot.
 
 The key is random and thrown away, so that a hash cannot be looked up by hashing likely names. What the kernel
-itself says (``[heap]``, ``System RAM``, ``(deleted)``) stays.
+itself says (``[heap]``, ``System RAM``, ``(deleted)``, the ``/memfd:`` before a name) stays: it tells which
+mechanism a name belongs to, and which machine it comes from it does not.
 """
 
 from __future__ import annotations
@@ -21,8 +22,31 @@ if TYPE_CHECKING:
 
 DELETED: Final = " (deleted)"
 
-KERNEL_NAME: Final = re.compile(r"\[(?!anon:|anon_shmem:)[a-z_]+\]|/dev/zero|/anon_hugepage|/secretmem")
-"""VMA names that the kernel gives, the same on every host."""
+KERNEL_NAME: Final = re.compile(
+    r"\[(?!anon:|anon_shmem:)[a-z_]+\]|/dev/zero|/anon_hugepage|/secretmem|/\[aio\]|/drm mm object|/i915"
+    r"|anon_inode:[][a-zA-Z0-9_:-]+"
+)
+"""Names of VMAs and open files that the kernel gives, the same on every host."""
+
+NAMED_BY_USER: Final = re.compile(
+    r"(?P<front>/memfd:|/dmabuf:|(?P<bracket>\[anon:|\[anon_shmem:))(?P<name>.*)(?(bracket)(?P<back>\])|)",
+    re.DOTALL,
+)
+"""The kernel's own beginning of a name, and what a program put behind it."""
+
+NUMBERED: Final = re.compile(r"(socket:\[|pipe:\[)([0-9]+)(\])")
+"""Links that name an inode."""
+
+SEGMENT: Final = re.compile(r"/SYSV([0-9a-f]{8})")
+"""The key of a System V segment, in hexadecimal."""
+
+DEVICE: Final = re.compile(r"/dev/([^/]*)")
+
+KERNEL_DEVICES: Final = frozenset({
+    "dma_heap", "dri", "fuse", "hugepages", "infiniband", "iommu", "kfd", "kmem", "kvm", "mem", "null",
+    "nvidiactl", "shm", "udmabuf", "userfaultfd", "vfio", "zero",
+})  # fmt: skip
+"""Names below /dev that do not tell one machine from another."""
 
 KERNEL_RANGES: Final = frozenset({
     "System RAM", "System RAM (kmem)", "System ROM", "Video ROM", "Reserved", "reserved", "Kernel code",
@@ -49,12 +73,37 @@ class Redactor:
         """Return a path with each component hashed, so that what lies below what still shows."""
         return "/".join(self.word(part) for part in text.split("/"))
 
-    def vma_name(self, text: str) -> str:
-        """Return the name of a VMA; kernel names and the mark of deleted files stay."""
+    def file_name(self, text: str) -> str:
+        """Return the name of a VMA or the link of an open file, equal ones alike.
+
+        Kernel names, the kernel's part of others, and the mark of deleted files stay.
+        """
         body, deleted = (text[: -len(DELETED)], DELETED) if text.endswith(DELETED) else (text, "")
         if KERNEL_NAME.fullmatch(body):
             return text
-        return self.path(body) + deleted
+        if match := NAMED_BY_USER.fullmatch(body):
+            return f"{match['front']}{self.word(match['name'])}{match['back'] or ''}{deleted}"
+        if match := NUMBERED.fullmatch(body):
+            return f"{match[1]}{self.number(int(match[2]))}{match[3]}"
+        if match := SEGMENT.fullmatch(body):
+            return f"/SYSV{self.segment_key(int(match[1], 16)):08x}{deleted}"
+        match = DEVICE.match(body)
+        kept = "" if match is None else match[0] if match[1] in KERNEL_DEVICES else "/dev/"
+        return kept + self.path(body.removeprefix(kept)) + deleted
+
+    def segment_key(self, key: int) -> int:
+        """Return the hash of a System V key, as an unsigned number of 32 bits; 0 stays 0."""
+        return self.number(key & 0xFFFFFFFF) & 0xFFFFFFFF
+
+    def info(self, text: str) -> str:
+        """Return lines of fdinfo: names and numbers stay, but for those that others look things up by."""
+        return "\n".join(map(self._info_line, text.split("\n")))
+
+    def _info_line(self, line: str) -> str:
+        name, colon, value = line.partition(": ")
+        if name == "map_id" and value.isascii() and value.isdecimal():
+            return f"{name}{colon}{self.number(int(value))}"
+        return f"{name}{colon}{self.word(value)}" if name == "drm-pdev" else line
 
     def range_name(self, text: str) -> str:
         """Return the name of a physical range."""
@@ -71,7 +120,9 @@ class Redactor:
         """Return the tables with every name and path replaced."""
         plan: dict[str, dict[str, Callable[[Any], Any]]] = {
             "tasks": {"comm": self.word, "cgroup": self.path},
-            "vmas": {"name": self.vma_name, "inode": self.number},
+            "vmas": {"name": self.file_name, "inode": self.number},
+            "fds": {"target": self.file_name, "inode": self.number, "info": self.info},
+            "sysv_shm": {"shmid": self.number, "key": self.segment_key},
             "cgroups": {"path": self.path},
             "swap_areas": {"path": self.path},
             "resources": {"name": self.range_name},

@@ -15,11 +15,12 @@ from vmprobe.collect.address_space import Reader
 from vmprobe.collect.frames import Frames
 from vmprobe.collect.lanes import Lanes
 from vmprobe.collect.mappings import mapping_table, vma_table
+from vmprobe.collect.open_files import OpenFiles
 from vmprobe.collect.options import Options
 from vmprobe.collect.place import find
 from vmprobe.collect.redact import Redactor
 from vmprobe.collect.stops import Stops
-from vmprobe.collect.tasks import Task, read_tasks, select, task_table
+from vmprobe.collect.tasks import KSM_COLUMNS, Task, read_tasks, select, task_table
 from vmprobe.collect.unread import ROOT, Unread
 from vmprobe.collect.walks import Walks
 from vmprobe.errors import InputError, PrivilegeError
@@ -68,6 +69,7 @@ def take(options: Options | None = None, progress: Progress | None = None) -> Sn
     rights, walk_end = place.privileges(), place.walk_end()
     # Capabilities of another user namespace than the first open nothing here.
     unread = Unread(rights["capabilities"] if rights["initial_userns"] else ())
+    open_files = OpenFiles(proc, unread, wanted=options.fds)
     started, begin = host.wall_time(), now()
 
     tasks = _tasks(proc, options, unread)
@@ -87,31 +89,27 @@ def take(options: Options | None = None, progress: Progress | None = None) -> Sn
         lanes.run(
             frames.last_pass(), walks.last_pass(frames.mark_unstable), lambda *n: show("what moved", *n)
         )
+        looks = open_files.works(tasks, walks.names(("socket:[", "/dev/")))
+        lanes.walk(looks, lambda *n: show("open files", *n))
+    if options.sysvipc:
+        counters.read_segments(proc, unread, tables)
     later = place.later()
     # What could not be read a second time could not be the first time, and is noted.
     after = counters.read_cheap(*later, Unread()) if later else counters.Cheap()
 
     walks.number()
-    tables["tasks"] = task_table(tasks)
+    tables["tasks"] = task_table(tasks, unread)
     spaces = list(enumerate(walks.spaces))
     tables["vmas"] = vma_table(spaces, about["page_size"], with_smaps=options.smaps)
     moved = walks.volatility()  # the next line spends the runs
     tables["mappings"] = mapping_table(spaces, frames_visible=walks.frames_visible())
-    tables["counters"] = counters.counter_table(before, after)
-    if before.zones is not None:
-        tables["zones"] = counters.zone_table(before.zones)
-    if before.buddy is not None:
-        tables["free_areas"] = counters.free_area_table(before.buddy, after.buddy)
-    frame_table = frames.table()
-    if frame_table is not None:
-        tables["frames"] = frame_table
+    tables |= counters.tables(before, after)
+    there = {"frames": frames.table(), "fds": open_files.table()}
+    tables |= {name: table for name, table in there.items() if table is not None}
     _cgroups(sys, unread, tables)
     asked = options.manifest()
     if options.redact:
-        redactor = Redactor()
-        tables = redactor.tables(tables)
-        asked["cgroups"] = [redactor.path(path) for path in options.cgroups]
-        about["boot_id"] = None
+        tables = _redacted(tables, options, asked, about)
     manifest = {
         "format": {"name": FORMAT_NAME, "version": [FORMAT_MAJOR, FORMAT_MINOR]},
         "program": {"name": "vmprobe", "version": __version__, "pid": place.reader_pid()},
@@ -128,7 +126,7 @@ def take(options: Options | None = None, progress: Progress | None = None) -> Sn
             "free_pages_before": before.free_pages,
             "free_pages_after": after.free_pages,
         },
-        "frame_ranges": [list(ends) for ends in frames.ranges] if frame_table is not None else [],
+        "frame_ranges": [list(ends) for ends in frames.ranges] if "frames" in tables else [],
         "pageblock_order": pageblock_order,
         "max_order": len(before.buddy[0].nr_free) - 1 if before.buddy else None,
         "scan_ioctl": {"supported": place.scan_supported(reader.scanner), "stale_walk_end": walk_end},
@@ -144,7 +142,7 @@ def _tasks(proc: Tree, options: Options, unread: Unread) -> list[Task]:
     """List the processes and choose."""
     hint = "--procfs names the folder where /proc is mounted"
     try:
-        listed = read_tasks(proc)
+        listed = read_tasks(proc, with_ksm=options.ksm_stat)
     except OSError as error:
         raise InputError(f"{proc.root}: {error.strerror}", hint=hint) from error
     if not listed:
@@ -171,6 +169,16 @@ def _frames(
     return frames
 
 
+def _redacted(
+    tables: dict[str, Table], options: Options, asked: dict[str, Any], about: dict[str, Any]
+) -> dict[str, Table]:
+    """Return the tables without names, and take what identifies the host out of the manifest's entries."""
+    redactor = Redactor()
+    asked["cgroups"] = [redactor.path(path) for path in options.cgroups]
+    about["boot_id"] = None
+    return redactor.tables(tables)
+
+
 def _cgroups(sys: Tree, unread: Unread, tables: dict[str, Table]) -> None:
     """Read the names of memory cgroups after the frames, so that a new one is known."""
     try:
@@ -191,6 +199,9 @@ def _nulls(table: Table, options: Options, unread: Unread) -> dict[str, str]:
             reasons[column.name] = "smaps was not asked for"
         elif table.schema.name == "mappings":
             reasons[column.name] = known.get("mappings.pfn", "unknown")
+        elif column.name in KSM_COLUMNS:
+            unasked = None if options.ksm_stat else "ksm_stat was not asked for"
+            reasons[column.name] = unasked or known.get("tasks.ksm_merging_pages", "no process has memory")
         else:
             reasons[column.name] = known.get(place, "unknown")
     return reasons

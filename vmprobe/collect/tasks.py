@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from vmprobe.collect.unread import reason
+from vmprobe.collect.unread import OWNER, reason
 from vmprobe.errors import FormatError, InputError
-from vmprobe.formats import cgroup, stat, status
+from vmprobe.formats import cgroup, ksm_stat, stat, status
 from vmprobe.schema import TABLES
 from vmprobe.sources.procfs import ProcessDir
 from vmprobe.tables import Table, from_rows
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 ENDED: Final = "has ended (zombie): it has no memory"
 VANISHED: Final = "vanished while it was read"
 
-TASK_COLUMNS: Final = tuple(column.name for column in TABLES["tasks"].columns)
+KSM_COLUMNS: Final = ("ksm_merging_pages", "ksm_zero_pages")
+TASK_COLUMNS: Final = tuple(c.name for c in TABLES["tasks"].columns if c.name not in KSM_COLUMNS)
 
 
 @dataclass
@@ -32,7 +33,9 @@ class Task:
 
     pid: int
     stat: stat.TaskStat | None = None
-    uid: int | None = None
+    about: status.TaskStatus | None = None
+    ksm: ksm_stat.KsmStat | None = None
+    ksm_error: OSError | None = None
     cgroups: tuple[cgroup.CgroupRow, ...] = ()
     kernel_thread: bool | None = None
     mm: int | None = None
@@ -46,19 +49,20 @@ class Task:
         return self.error is None and not self.kernel_thread
 
 
-def read_tasks(proc: Tree) -> list[Task]:
+def read_tasks(proc: Tree, *, with_ksm: bool) -> list[Task]:
     """Return a row for every process that is listed now."""
-    return [read_task(proc, pid) for pid in proc.pids()]
+    return [read_task(proc, pid, with_ksm=with_ksm) for pid in proc.pids()]
 
 
-def read_task(proc: Tree, pid: int) -> Task:
-    """Return what ``stat``, ``status`` and ``cgroup`` of one process say."""
+def read_task(proc: Tree, pid: int, *, with_ksm: bool) -> Task:
+    """Return what ``stat``, ``status``, ``cgroup`` and, if asked, ``ksm_stat`` of one process say."""
     task = Task(pid)
     try:
         with ProcessDir(proc, pid) as folder:
             task.stat = stat.parse(folder.read("stat", "stat"), file=f"{proc.root}/{pid}/stat")
-            about = status.parse(folder.read("status", "status"), file=f"{proc.root}/{pid}/status")
-            task.uid = about.uid
+            task.about = about = status.parse(
+                folder.read("status", "status"), file=f"{proc.root}/{pid}/status"
+            )
             task.kernel_thread = (
                 task.stat.kernel_thread if about.kernel_thread is None else about.kernel_thread
             )
@@ -67,6 +71,8 @@ def read_task(proc: Tree, pid: int) -> Task:
             task.cgroups = tuple(
                 cgroup.parse(folder.read("cgroup", "cgroup"), file=f"{proc.root}/{pid}/cgroup")
             )
+            if with_ksm and task.has_memory:
+                _read_ksm(folder, task)
     except OSError as error:
         task.error = describe(error)
     except FormatError as error:
@@ -74,6 +80,16 @@ def read_task(proc: Tree, pid: int) -> Task:
         # live /proc is worth knowing by its text.
         task.error = error.without_text
     return task
+
+
+def _read_ksm(folder: ProcessDir, task: Task) -> None:
+    """Read what KSM merged; a refusal there is none for the memory of the process."""
+    try:
+        data = folder.read("ksm_stat", "ksm_stat")
+    except OSError as error:
+        task.ksm_error = error
+    else:
+        task.ksm = ksm_stat.parse(data, file=f"{folder.tree.root}/{task.pid}/ksm_stat")
 
 
 def describe(error: OSError) -> str:
@@ -134,18 +150,18 @@ def _in_cgroup(task: Task, path: str) -> bool:
     return any(row.path == wanted or row.path.startswith(wanted.rstrip("/") + "/") for row in task.cgroups)
 
 
-def task_table(tasks: list[Task]) -> Table:
-    """Return the tasks table."""
+def task_table(tasks: list[Task], unread: Unread) -> Table:
+    """Return the tasks table; what KSM did is left out where no process told, with the reason noted."""
     rows = []
     for task in tasks:
-        known = task.stat
+        known, about = task.stat, task.about
         rows.append(
             (
                 task.pid,
                 known and known.ppid,
                 known and known.start_time,
                 known and known.comm,
-                task.uid,
+                about and about.uid,
                 cgroup.memory_path(task.cgroups),
                 task.mm,
                 task.mm_evidence,
@@ -155,6 +171,14 @@ def task_table(tasks: list[Task]) -> Table:
                 task.frozen,
                 known and known.state,
                 task.error,
+                about and about.vm_lck_bytes,
+                about and about.vm_pin_bytes,
+                about and about.hugetlb_bytes,
+                *(task.ksm or (None, None)),
             )
         )
-    return from_rows(TABLES["tasks"], TASK_COLUMNS, rows)
+        if task.ksm_error is not None:
+            unread.failed("ksm_stat", task.ksm_error, needs=OWNER, lost="tasks.ksm_merging_pages")
+    told = any(task.ksm is not None for task in tasks)
+    names = (*TASK_COLUMNS, *KSM_COLUMNS) if told else TASK_COLUMNS
+    return from_rows(TABLES["tasks"], names, rows)

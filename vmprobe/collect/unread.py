@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 ROOT: Final = "root, or CAP_DAC_READ_SEARCH"
 PTRACE: Final = "the same user, or CAP_SYS_PTRACE"
+OWNER: Final = "the same user, or CAP_DAC_READ_SEARCH"
 ADMIN: Final = "CAP_SYS_ADMIN in the initial user namespace"
 
 _DENIED: Final = frozenset({errno.EACCES, errno.EPERM})

@@ -94,6 +94,11 @@ class Walks:
 
         return work
 
+    def names(self, prefixes: tuple[str, ...]) -> set[str]:
+        """Return the names of VMAs that begin with one of `prefixes`."""
+        named = (row.vma.name for space in self._found.values() for row in space.vmas)
+        return {name for name in named if name.startswith(prefixes)}
+
     def number(self) -> None:
         """Give every address space an id, and each process that of its address space."""
         places = sorted(self._found)

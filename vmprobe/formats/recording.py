@@ -80,7 +80,7 @@ def parse(data: bytes, *, file: str = "recording.json") -> Recording:
     InputError
         It is no recording, one of a newer major version, or an entry is missing or makes no sense.
     """
-    document = _Document(_json(data, file), file)
+    document = _Document(load(data, file), file)
     name, version = document.text("format.name"), document.wholes("format.version", (1 << 31) - 1)
     if name != NAME:
         document.refuse("format.name", repr(NAME))
@@ -135,16 +135,23 @@ def parse_cgroups(data: bytes, *, file: str = "cgroups.json") -> list[tuple[int,
     [(1, '/'), (77, '/lab')]
     """
     rows = []
-    document = _Document({"list": _json(data, file)}, file)
+    document = _Document({"list": load(data, file)}, file)
     for row in document.expected("list", lambda value: isinstance(value, list), "a list"):
-        if not (isinstance(row, list) and len(row) == 2 and _is_whole(row[0]) and isinstance(row[1], str)):
+        if not (isinstance(row, list) and len(row) == 2 and is_whole(row[0]) and isinstance(row[1], str)):
             document.refuse("list", "pairs of an inode and a path")
         # Bytes that are not UTF-8 come as lone surrogates, which no table can hold.
         rows.append((row[0], row[1].encode("utf-8", "backslashreplace").decode()))
     return rows
 
 
-def _json(data: bytes, file: str) -> Any:
+def load(data: bytes, file: str) -> Any:
+    """Return what a JSON file holds.
+
+    Raises
+    ------
+    InputError
+        It is no JSON.
+    """
     try:
         return json.loads(data)
     except RecursionError:
@@ -153,7 +160,8 @@ def _json(data: bytes, file: str) -> Any:
         raise InputError(f"{file}: is not JSON: {str(error).partition(chr(10))[0]}", hint=DAMAGED) from None
 
 
-def _is_whole(value: Any, low: int = 0, high: int = U64_LAST) -> bool:
+def is_whole(value: Any, low: int = 0, high: int = U64_LAST) -> bool:
+    """Whether `value` is an integer, and no boolean, from `low` to `high`."""
     return type(value) is int and low <= value <= high
 
 
@@ -199,11 +207,11 @@ class _Document:
 
     def whole(self, path: str, low: int, high: int) -> int:
         what = f"a whole number from {low} to {high}"
-        return int(self.expected(path, lambda value: _is_whole(value, low, high), what))
+        return int(self.expected(path, lambda value: is_whole(value, low, high), what))
 
     def wholes(self, path: str, high: int = U64_LAST) -> tuple[int, ...]:
         def fits(value: Any) -> bool:
-            return isinstance(value, list) and all(_is_whole(item, 0, high) for item in value)
+            return isinstance(value, list) and all(is_whole(item, 0, high) for item in value)
 
         return tuple(self.expected(path, fits, "a list of whole numbers"))
 
@@ -231,7 +239,7 @@ class _Document:
 
     def frame_words(self, path: str) -> dict[str, int]:
         def fits(value: Any) -> bool:
-            return isinstance(value, dict) and all(_is_whole(item, 0, 1 << 52) for item in value.values())
+            return isinstance(value, dict) and all(is_whole(item, 0, 1 << 52) for item in value.values())
 
         return dict(self.expected(path, fits, "an object of numbers of words"))
 
@@ -241,7 +249,7 @@ class _Document:
                 isinstance(row, list)
                 and len(row) == 3
                 and isinstance(row[0], str)
-                and _is_whole(row[1], 1, 4095)
+                and is_whole(row[1], 1, 4095)
                 for row in value
             )
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
-from vmprobe.formats.lines import U32_LAST, Line, decode, empty, ends_early, split
+from vmprobe.formats.lines import U32_LAST, U64_LAST, Line, decode, empty, ends_early, split
 
 _ESCAPE: Final = re.compile(rb"\\([n\\])")
 _STATE: Final = re.compile(r"([A-Za-z]) \(.+\)")
 _REQUIRED: Final = ("Name", "State", "Tgid", "Pid", "PPid", "Uid", "Threads")
-_TAKEN: Final = frozenset({*_REQUIRED, "Kthread"})
+_SIZES: Final = ("VmLck", "VmPin", "HugetlbPages")
+_TAKEN: Final = frozenset({*_REQUIRED, *_SIZES, "Kthread"})
+_KIB: Final = re.compile(r" *([0-9]+) kB")
 
 
 class TaskStatus(NamedTuple):
@@ -34,6 +36,9 @@ class TaskStatus(NamedTuple):
     kernel_thread
         Whether it has no address space of its own; None where the kernel does not say (no field
         ``Kthread``): then the flags in stat do.
+    vm_lck_bytes, vm_pin_bytes, hugetlb_bytes
+        Memory that is locked, pinned, and mapped from hugetlbfs, as this process is charged for it; None
+        without an address space.
     fields
         Every line by its name, the value as printed behind the tab.
     """
@@ -46,6 +51,9 @@ class TaskStatus(NamedTuple):
     uid: int
     nr_threads: int
     kernel_thread: bool | None
+    vm_lck_bytes: int | None
+    vm_pin_bytes: int | None
+    hugetlb_bytes: int | None
     fields: dict[str, str]
 
 
@@ -87,6 +95,8 @@ def parse(data: bytes, *, file: str = "status") -> TaskStatus:
     def number_of(key: str, word: str) -> int:
         return places[key].unsigned(word, f"a number for {key}", U32_LAST)
 
+    sizes = [_bytes(places[key], fields[key]) if key in places else None for key in _SIZES]
+
     return TaskStatus(
         name=_name(data),
         state=_state(places["State"], fields["State"]),
@@ -96,8 +106,18 @@ def parse(data: bytes, *, file: str = "status") -> TaskStatus:
         uid=number_of("Uid", _uids(places["Uid"], fields["Uid"])[0]),
         nr_threads=number_of("Threads", fields["Threads"]),
         kernel_thread=_flag(places["Kthread"], fields["Kthread"]) if "Kthread" in places else None,
+        vm_lck_bytes=sizes[0],
+        vm_pin_bytes=sizes[1],
+        hugetlb_bytes=sizes[2],
         fields=fields,
     )
+
+
+def _bytes(line: Line, value: str) -> int:
+    match = _KIB.fullmatch(value)
+    if match is None:
+        raise line.error("expected a size in kB")
+    return line.unsigned(match[1], "a size in kB", U64_LAST >> 10) << 10
 
 
 def _name(data: bytes) -> str:

@@ -131,8 +131,7 @@ class ProcessDir:
 
     def __init__(self, tree: Tree, pid: int) -> None:
         self.pid = pid
-        self._tree = tree
-        self._meter = tree.meter
+        self.tree = tree
         self.fd = tree.open_folder(str(pid))
 
     def __enter__(self) -> Self:
@@ -143,11 +142,11 @@ class ProcessDir:
 
     def open(self, name: str) -> int:
         """Open a file of this process; the caller closes it."""
-        return self._tree.open_in(self.fd, str(self.pid), name)
+        return self.tree.open_in(self.fd, str(self.pid), name)
 
     def read(self, name: str, source: str) -> bytes:
         """Return a whole file of this process."""
-        with self._meter.reading(source) as cost:
+        with self.tree.meter.reading(source) as cost:
             fd = self.open(name)
             try:
                 data, cost.nr_reads = read_fd(fd)
@@ -155,6 +154,10 @@ class ProcessDir:
                 os.close(fd)
             cost.nr_bytes = len(data)
         return data
+
+    def thread_with_memory(self) -> str:
+        """Return the folder, with its slash, of a thread beside the leader; empty where there is none."""
+        return next((f"task/{tid}/" for tid in self.tids() if tid != self.pid), "")
 
     def tids(self) -> list[int]:
         """Return the thread ids of this process."""
