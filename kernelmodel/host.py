@@ -58,10 +58,28 @@ class Unseen:
         Processes with memory whose page tables could not be read; None where it is not known how many.
     resident_at_most
         Pages that are resident in them at most; None where the kernel did not say for one of them.
+    nr_short_lived
+        How many of `nr_processes` began or ended while page tables were read; None where that is not known.
+    nr_hidden_threads
+        Threads that the machine has and that no listed process has (other PID namespaces, hidepid); None
+        where that is not known, and then nothing is laid on them.
     """
 
     nr_processes: int | None
     resident_at_most: int | None
+    nr_short_lived: int | None = 0
+    nr_hidden_threads: int | None = 0
+
+    @property
+    def lasting(self) -> bool:
+        """Whether there is someone unseen who was there all the time, as far as is known.
+
+        >>> Unseen(2, None, 2).lasting, Unseen(2, None, 1).lasting, Unseen(0, 0, 0, 5).lasting
+        (False, True, True)
+        """
+        if self.nr_hidden_threads or self.nr_processes is None:
+            return True
+        return self.nr_processes > (self.nr_short_lived or 0)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,192 @@
+"""Runs of frames: where they lie in the array of frames, what they cover, what they add up to.
+
+Mirrors: nothing of the kernel, which visits entry after entry (``fs/proc/task_mmu.c: smaps_pte_range``).
+Fidelity: exact; a run stands for as many entries as it is long.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from kernelmodel.memmap import MemMap
+
+
+class RowRuns(NamedTuple):
+    """Runs of entries as runs of rows of a `MemMap`, in the order of the runs that they come from.
+
+    Parameters
+    ----------
+    run
+        int64, the run that each piece comes from; a run that crosses a hole has several.
+    start, end
+        int64, half-open rows.
+    nr_outside
+        Entries that lead to no row.
+    """
+
+    run: NDArray[np.int64]
+    start: NDArray[np.int64]
+    end: NDArray[np.int64]
+    nr_outside: int
+
+
+class Union(NamedTuple):
+    """What runs cover together: disjoint, not even touching, ascending by owner, then row. All int64."""
+
+    owner: NDArray[np.int64]
+    start: NDArray[np.int64]
+    end: NDArray[np.int64]
+
+
+class Segments(NamedTuple):
+    """Stretches of rows over which the runs of one owner lie equally deep, ascending by owner, then row.
+
+    Parameters
+    ----------
+    owner, start, end
+        int64, half-open rows; those that no run covers are left out.
+    depth
+        int64, runs that cover each.
+    chosen
+        int64, how many of them were chosen.
+    """
+
+    owner: NDArray[np.int64]
+    start: NDArray[np.int64]
+    end: NDArray[np.int64]
+    depth: NDArray[np.int64]
+    chosen: NDArray[np.int64]
+
+
+def row_runs(frames: MemMap, pfn: NDArray[np.int64], nr_pages: NDArray[np.int64]) -> RowRuns:
+    """Return the rows behind runs of frames that begin at `pfn`.
+
+    >>> from kernelmodel.memmap import MemMap
+    >>> frames = MemMap(np.array([[2, 4], [8, 9]]), np.zeros(3, np.uint64), None, np.zeros(3, np.bool_))
+    >>> found = row_runs(frames, np.array([3, 2]), np.array([6, 1]))
+    >>> found.run.tolist(), found.start.tolist(), found.end.tolist(), found.nr_outside
+    ([0, 0, 1], [1, 2, 0], [2, 3, 1], 4)
+    """
+    start, last = frames.rows(pfn), frames.rows(pfn + nr_pages - 1)
+    whole = (start >= 0) & (last == start + nr_pages - 1)
+    run, end = np.arange(len(pfn)), last + 1
+    if whole.all():
+        return RowRuns(run, start, end, 0)
+    # A run that leaves the ranges of frames is rare: it is cut at each of them.
+    pieces: list[tuple[int, int, int]] = []
+    first_row = frames.rows(frames.ranges[:, 0])
+    for row in np.flatnonzero(~whole):
+        low = np.maximum(frames.ranges[:, 0], pfn[row])
+        high = np.minimum(frames.ranges[:, 1], pfn[row] + nr_pages[row])
+        for at in np.flatnonzero(low < high):
+            into = int(first_row[at] - frames.ranges[at, 0])
+            pieces.append((int(row), int(low[at]) + into, int(high[at]) + into))
+    cut = np.array(pieces, np.int64).reshape(-1, 3)
+    nr_outside = int(nr_pages[~whole].sum() - (cut[:, 2] - cut[:, 1]).sum())
+    run = np.concatenate((run[whole], cut[:, 0]))
+    order = np.argsort(run, kind="stable")
+    start, end = np.append(start[whole], cut[:, 1]), np.append(end[whole], cut[:, 2])
+    return RowRuns(run[order], start[order], end[order], nr_outside)
+
+
+def unions(owner: NDArray[np.int64], first_row: NDArray[np.int64], nr: NDArray[np.int64]) -> Union:
+    """Return what the runs of each owner cover together. O(runs log runs).
+
+    >>> found = unions(np.array([7, 3, 7, 7]), np.array([4, 4, 0, 3]), np.array([2, 1, 2, 2]))
+    >>> [part.tolist() for part in found]
+    [[3, 7, 7], [4, 0, 3], [5, 2, 6]]
+    """
+    owner, first_row, nr = (part[nr > 0] for part in (owner, first_row, nr))
+    if not len(owner):
+        return Union(owner, first_row, nr)
+    # Owner and row as one number. Starts and ends are sorted apart: which belong together does not matter.
+    stride = int((first_row + nr).max()) + 1
+    opens, closes = np.sort(owner * stride + first_row), np.sort(owner * stride + first_row + nr)
+    # A gap lies before the run that opens when all runs that opened before are closed.
+    begins = np.ones(len(opens) + 1, np.bool_)
+    np.less(closes[:-1], opens[1:], out=begins[1:-1])
+    start, end = opens[begins[:-1]], closes[begins[1:]]
+    owner = start // stride
+    return Union(owner, start - owner * stride, end - owner * stride)
+
+
+def coverage(
+    start: NDArray[np.int64],
+    end: NDArray[np.int64],
+    nr_rows: int,
+    weight: NDArray[np.int64] | None = None,
+) -> NDArray[np.int32] | NDArray[np.int64]:
+    """Return how many of the runs [start, end) cover each row: int32; or the sum of their weights: int64.
+
+    O(runs + rows), by differences.
+
+    >>> coverage(np.array([0, 1]), np.array([3, 2]), 4).tolist()
+    [1, 2, 1, 0]
+    >>> coverage(np.array([0, 1]), np.array([3, 2]), 4, np.array([10, 5])).tolist()
+    [10, 15, 10, 0]
+    """
+    change: NDArray[Any] = np.zeros(nr_rows + 1, np.int32 if weight is None else np.int64)
+    step = 1 if weight is None else weight
+    np.add.at(change, start, step)
+    np.subtract.at(change, end, step)
+    np.cumsum(change, out=change, dtype=change.dtype)
+    return change[:-1]
+
+
+def segments(
+    owner: NDArray[np.int64], start: NDArray[np.int64], end: NDArray[np.int64], chosen: NDArray[np.bool_]
+) -> Segments:
+    """Return the stretches between the ends of the runs [start, end) of each owner. O(runs log runs).
+
+    Every run holds a row at least.
+
+    >>> found = segments(*np.array([[0, 0, 1], [0, 2, 2], [4, 6, 3]]), np.array([True, False, False]))
+    >>> [part.tolist() for part in found]
+    [[0, 0, 0, 1], [0, 2, 4, 2], [2, 4, 6, 3], [1, 2, 1, 1], [1, 1, 0, 0]]
+    """
+    if not len(owner):
+        return Segments(owner, start, end, owner, owner)
+    # Owner, row and what happens there as one number, so that one sort of values does and none is gathered.
+    stride = int(end.max()) + 1
+    event = np.concatenate((owner * stride + start, owner * stride + end)) << 2
+    event[: len(owner)] += 2
+    event += np.tile(chosen, 2)
+    event.sort()
+    step = (event & 2).astype(np.int32) - 1
+    depth, nr_chosen = np.cumsum(step, dtype=np.int32), np.cumsum(step * (event & 1), dtype=np.int32)
+    event >>= 2
+    kept = np.flatnonzero((depth[:-1] > 0) & (event[1:] > event[:-1]))
+    low, high = event[kept], event[kept + 1]
+    owner = low // stride
+    low -= owner * stride
+    high -= owner * stride
+    return Segments(owner, low, high, depth[kept].astype(np.int64), nr_chosen[kept].astype(np.int64))
+
+
+def before(values: NDArray[Any]) -> NDArray[np.int64]:
+    """Return the sum of the values before each row, and of all; whole numbers. Shape (n + 1,).
+
+    >>> before(np.array([3, 0, 4])).tolist()
+    [0, 3, 3, 7]
+    """
+    sums = np.zeros(len(values) + 1, np.int64)
+    # Summed in place: from values of another type numpy would first make an array of this one.
+    sums[1:] = values
+    np.cumsum(sums, out=sums)
+    return sums
+
+
+def sum_by_owner(owner: NDArray[np.int64], values: NDArray[np.int64], nr_owners: int) -> NDArray[np.int64]:
+    """Return the sum of the values of each owner, in any order. Exact beyond 53 bits.
+
+    >>> sum_by_owner(np.array([2, 0, 0]), np.array([1 << 60, 1, 2]), 3).tolist()
+    [3, 0, 1152921504606846976]
+    """
+    total = np.zeros(nr_owners, np.int64)
+    np.add.at(total, owner, values)
+    return total
