@@ -79,8 +79,9 @@ class MemMap:
     def having(self, *flags: str) -> NDArray[np.bool_]:
         """Return which rows have every one of `flags`."""
         wanted = np.uint64(mask(*flags))
-        found: NDArray[np.bool_] = (self.words & wanted) == wanted
-        return found
+        # By runs: an array of words beside the words themselves would be half as large as all that is known.
+        held: NDArray[np.bool_] = (self.words[self.word_runs] & wanted) == wanted
+        return self.spread(held.view(np.uint8)).view(np.bool_)
 
     def runs(self, chosen: NDArray[np.bool_]) -> NDArray[np.int64]:
         """Return the half-open frame ranges, shape (n, 2), in which every row is chosen."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 
 from kernelmodel.errors import InvariantError
-from kernelmodel.sharing.runs import before, coverage, row_runs, sum_by_owner
+from kernelmodel.sharing.runs import PIECE_RUNS, before, coverage, row_runs, sum_by_owner
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -91,7 +91,7 @@ class Accounts:
 
 
 class Entries(NamedTuple):
-    """Present entries that the kernel counts, as runs of rows of frames. Arrays of int64.
+    """Present entries that the kernel counts, as runs of rows of frames. Arrays of int32: there are many.
 
     Parameters
     ----------
@@ -101,12 +101,12 @@ class Entries(NamedTuple):
         Half-open rows.
     """
 
-    mm: NDArray[np.int64]
-    start: NDArray[np.int64]
-    end: NDArray[np.int64]
+    mm: NDArray[np.int32]
+    start: NDArray[np.int32]
+    end: NDArray[np.int32]
 
     @property
-    def nr_pages(self) -> NDArray[np.int64]:
+    def nr_pages(self) -> NDArray[np.int32]:
         """Entries of each run."""
         return self.end - self.start
 
@@ -160,8 +160,13 @@ def account(
     counted = sharers(frames, entries)
 
     def of_mm(values: NDArray[np.uint32] | NDArray[np.bool_]) -> NDArray[np.int64]:
-        sums = before(values)
-        return sum_by_owner(entries.mm, sums[entries.end] - sums[entries.start], nr_mms)
+        if not values.any():  # of huge pages there are none on most hosts
+            return np.zeros(nr_mms, np.int64)
+        sums, total = before(values), np.zeros(nr_mms, np.int64)
+        for low in range(0, len(entries.mm), PIECE_RUNS):
+            mm, start, end = (column[low : low + PIECE_RUNS] for column in entries)
+            total += sum_by_owner(mm, sums[end] - sums[start], nr_mms)
+        return total
 
     hugetlb_pages, zero_pages = of_mm(huge), of_mm(zero)
     rss_pages = sum_by_owner(entries.mm, entries.nr_pages, nr_mms) - hugetlb_pages - zero_pages
@@ -204,8 +209,15 @@ def counted_entries(frames: MemMap, tables: PageTables) -> Entries:
     if tables.vmas.pfnmap is not None and tables.vmas.pfnmap.any():
         kept = ~tables.vmas.pfnmap[tables.vma]
         mm, pfn, nr_pages = mm[kept], pfn[kept], nr_pages[kept]
-    rows = row_runs(frames, pfn, nr_pages)
-    return Entries(mm[rows.run], rows.start, rows.end)
+    pieces = []
+    for low in range(0, len(pfn), PIECE_RUNS):
+        part = slice(low, low + PIECE_RUNS)
+        rows = row_runs(frames, pfn[part], nr_pages[part])
+        pieces.append([column.astype(np.int32) for column in (mm[part][rows.run], rows.start, rows.end)])
+    if not pieces:
+        none = np.empty(0, np.int32)
+        return Entries(none, none, none)
+    return Entries(*(np.concatenate(parts) for parts in zip(*pieces, strict=True)))
 
 
 def sharers(frames: MemMap, entries: Entries) -> NDArray[np.uint32]:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from kernelmodel.page_tables import PageTables
     from kernelmodel.sharing.accounting import Entries
     from kernelmodel.sharing.facts import SwapRuns
-    from kernelmodel.sharing.runs import Segments
+    from kernelmodel.sharing.runs import Ints, Segments
 
 
 @dataclass(frozen=True)
@@ -191,7 +191,7 @@ def group_costs(
 
 
 def _own(
-    group: NDArray[np.int64], start: NDArray[np.int64], end: NDArray[np.int64], whole: NDArray[np.bool_]
+    group: NDArray[np.int64], start: Ints, end: Ints, whole: NDArray[np.bool_]
 ) -> Segments:
     """Return what the runs of each group cover; chosen are those of address spaces that are all its own."""
     inside = group >= 0

@@ -6,7 +6,7 @@ Fidelity: exact; a run stands for as many entries as it is long.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
@@ -14,6 +14,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from kernelmodel.memmap import MemMap
+
+    Ints = NDArray[np.int32] | NDArray[np.int64]
+
+
+PIECE_RUNS: Final = 1 << 17
+"""Runs that are sorted at a time, where that can be chosen: the copies that sorting takes stay small."""
 
 
 class RowRuns(NamedTuple):
@@ -101,6 +107,17 @@ def unions(owner: NDArray[np.int64], first_row: NDArray[np.int64], nr: NDArray[n
     >>> [part.tolist() for part in found]
     [[3, 7, 7], [4, 0, 3], [5, 2, 6]]
     """
+    if len(owner) > PIECE_RUNS and (owner[1:] >= owner[:-1]).all():
+        # Of one owner after the other, as page tables are: a piece ends where an owner does.
+        changes = np.flatnonzero(owner[1:] != owner[:-1]) + 1
+        wanted = np.searchsorted(changes, np.arange(PIECE_RUNS, len(owner), PIECE_RUNS), side="right")
+        bounds = np.unique(np.concatenate(([0], changes[wanted[wanted > 0] - 1], [len(owner)])))
+        if len(bounds) > 2:
+            pieces = [
+                unions(owner[low:high], first_row[low:high], nr[low:high])
+                for low, high in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True)
+            ]
+            return Union(*(np.concatenate(parts) for parts in zip(*pieces, strict=True)))
     owner, first_row, nr = (part[nr > 0] for part in (owner, first_row, nr))
     if not len(owner):
         return Union(owner, first_row, nr)
@@ -116,8 +133,8 @@ def unions(owner: NDArray[np.int64], first_row: NDArray[np.int64], nr: NDArray[n
 
 
 def coverage(
-    start: NDArray[np.int64],
-    end: NDArray[np.int64],
+    start: Ints,
+    end: Ints,
     nr_rows: int,
     weight: NDArray[np.int64] | None = None,
 ) -> NDArray[np.int32] | NDArray[np.int64]:
@@ -138,9 +155,7 @@ def coverage(
     return change[:-1]
 
 
-def segments(
-    owner: NDArray[np.int64], start: NDArray[np.int64], end: NDArray[np.int64], chosen: NDArray[np.bool_]
-) -> Segments:
+def segments(owner: NDArray[np.int64], start: Ints, end: Ints, chosen: NDArray[np.bool_]) -> Segments:
     """Return the stretches between the ends of the runs [start, end) of each owner. O(runs log runs).
 
     Every run holds a row at least.
@@ -150,7 +165,7 @@ def segments(
     [[0, 0, 0, 1], [0, 2, 4, 2], [2, 4, 6, 3], [1, 2, 1, 1], [1, 1, 0, 0]]
     """
     if not len(owner):
-        return Segments(owner, start, end, owner, owner)
+        return Segments(owner, owner, owner, owner, owner)
     # Owner, row and what happens there as one number, so that one sort of values does and none is gathered.
     stride = int(end.max()) + 1
     event = np.concatenate((owner * stride + start, owner * stride + end)) << 2
@@ -168,20 +183,23 @@ def segments(
     return Segments(owner, low, high, depth[kept].astype(np.int64), nr_chosen[kept].astype(np.int64))
 
 
-def before(values: NDArray[Any]) -> NDArray[np.int64]:
+def before(values: NDArray[Any]) -> NDArray[np.int64] | NDArray[np.int32]:
     """Return the sum of the values before each row, and of all; whole numbers. Shape (n + 1,).
+
+    int64; int32 of truth values, of which there are never as many.
 
     >>> before(np.array([3, 0, 4])).tolist()
     [0, 3, 3, 7]
     """
-    sums = np.zeros(len(values) + 1, np.int64)
+    small = values.dtype == np.bool_ and len(values) < 1 << 31
+    sums: NDArray[Any] = np.zeros(len(values) + 1, np.int32 if small else np.int64)
     # Summed in place: from values of another type numpy would first make an array of this one.
     sums[1:] = values
-    np.cumsum(sums, out=sums)
+    np.cumsum(sums, out=sums, dtype=sums.dtype)
     return sums
 
 
-def sum_by_owner(owner: NDArray[np.int64], values: NDArray[np.int64], nr_owners: int) -> NDArray[np.int64]:
+def sum_by_owner(owner: Ints, values: Ints, nr_owners: int) -> NDArray[np.int64]:
     """Return the sum of the values of each owner, in any order. Exact beyond 53 bits.
 
     >>> sum_by_owner(np.array([2, 0, 0]), np.array([1 << 60, 1, 2]), 3).tolist()

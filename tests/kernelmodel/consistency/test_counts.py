@@ -54,6 +54,9 @@ CASES = [
     ("zsmalloc", mask("MMAP"), 0, 33, {"zspages": 1}),
     ("hidden-mappers", ANON, 1, 2, {"unseen": Unseen(1, 1)}),
     ("hidden-mappers", ANON, 0, 2, {"unseen": Unseen(None, None)}),
+    ("hidden-mappers", ANON, 0, 2, {"unseen": Unseen(0, 0, 0, 3)}),  # threads that no listed process has
+    ("hidden-mappers", ANON, 0, 2, {"unseen": Unseen(2, None, 1)}),  # one of the two was there all the time
+    ("exiting-mm", ANON, 1, 2, {"unseen": Unseen(2, None, 2)}),
 ]
 
 
@@ -71,6 +74,7 @@ def test_a_difference_has_the_name_of_its_cause(
     ("word", "found", "counted", "facts"),
     [
         (ANON, 1, 2, {}),  # nobody is hidden
+        (ANON, 1, 2, {"unseen": Unseen(0, 0, 0, None)}),  # nor is it known that there are more threads
         (ANON, 2, 1, {"unseen": Unseen(1, 100)}),  # who is hidden maps more, not less
         (mask("ZERO_PAGE", "RESERVED"), 0, 1, {}),  # the kernel counts what nobody maps
         (mask("HUGE", "MMAP"), 1, 3, {}),
@@ -100,6 +104,9 @@ def test_hidden_processes_cannot_have_more_than_is_resident_in_them() -> None:
     assert checked is not None
     assert (checked.hidden_entries, checked.hidden_at_most) == (8, 7)
     assert [v.kind for v in violations] == ["hidden-mappers-bound"]
+    checked, _, violations = check_counts(model(ANON, 1, 9, unseen=Unseen(1, 7, 0, 2)))
+    assert checked is not None
+    assert (checked.hidden_at_most, violations) == (None, []), "what hidden threads have is not known"
     reserved = check_counts(model(mask("RESERVED", "MMAP"), 1, 9, unseen=Unseen(1, 7)))
     assert reserved[2] == [], "the vdso is mapped, not resident"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -30,6 +31,16 @@ def test_unions_are_sets(runs: list[tuple[int, int, int, bool]]) -> None:
     assert rows == sorted({(o, row) for o, a, nr, _ in runs for row in range(a, a + nr)})
     touching = (found.owner[1:] == found.owner[:-1]) & (found.start[1:] <= found.end[:-1])
     assert not touching.any()
+
+
+@given(RUNS, st.integers(1, 4))
+def test_unions_are_the_same_piece_by_piece(runs: list[tuple[int, int, int, bool]], nr_runs: int) -> None:
+    owner, first, nr, _ = columns(sorted(runs), 4)
+    whole = unions(owner, first, nr)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("kernelmodel.sharing.runs.PIECE_RUNS", nr_runs)
+        pieces = unions(owner, first, nr)
+    assert [part.tolist() for part in pieces] == [part.tolist() for part in whole]
 
 
 def test_empty_runs_cover_nothing() -> None:

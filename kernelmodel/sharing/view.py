@@ -1,0 +1,265 @@
+"""What every detector looks at, made once: runs of rows, who reaches them, what each frame is used for.
+
+Mirrors: nothing of the kernel.
+Fidelity: reach is by the page tables that were read.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from kernelmodel.pageclass import PageClass, classify, inherit_from_head
+from kernelmodel.pageflags import mask
+from kernelmodel.sharing.ledger import ledger
+from kernelmodel.sharing.reason import Reason
+from kernelmodel.sharing.runs import coverage, row_runs, unions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from numpy.typing import NDArray
+
+    from kernelmodel.sharing.facts import Facts
+    from kernelmodel.sharing.ledger import Ledger
+    from kernelmodel.sharing.runs import RowRuns, Union
+
+
+class Mapped(NamedTuple):
+    """What some VMAs lead to: rows ascending and distinct, entries in them, the processes that have them."""
+
+    rows: NDArray[np.int64]
+    nr_entries: int
+    pids: tuple[int, ...]
+
+
+class Reach(NamedTuple):
+    """Runs of rows, half open; owner is an address space or a VMA. int32: there are many of them."""
+
+    owner: NDArray[np.int32]
+    start: NDArray[np.int32]
+    end: NDArray[np.int32]
+
+
+def _compact(owner: NDArray[np.int64], start: NDArray[np.int64], end: NDArray[np.int64]) -> Reach:
+    return Reach(*(part.astype(np.int32) for part in (owner, start, end)))
+
+
+def _outside(pieces: RowRuns, nr_pages: NDArray[np.int64]) -> NDArray[np.int64]:
+    outside = np.zeros(len(nr_pages), np.int64)
+    if pieces.nr_outside:
+        np.add.at(outside, pieces.run, pieces.start - pieces.end)
+        outside += nr_pages
+    return outside
+
+
+def expand(start: NDArray[np.int64], end: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return every number in the half-open ranges, one range after the other.
+
+    >>> expand(np.array([4, 9]), np.array([6, 10])).tolist()
+    [4, 5, 9]
+    """
+    nr = end - start
+    before = np.cumsum(nr) - nr
+    numbers: NDArray[np.int64] = np.repeat(start - before, nr) + np.arange(int(nr.sum()))
+    return numbers
+
+
+def counts_before(chosen: NDArray[np.bool_]) -> NDArray[np.int32]:
+    """Return how many rows before each are chosen, and in all. Shape (n + 1,).
+
+    >>> counts_before(np.array([True, False, True])).tolist()
+    [0, 1, 1, 2]
+    """
+    counts = np.zeros(len(chosen) + 1, np.int32)
+    np.cumsum(chosen, out=counts[1:])
+    return counts
+
+
+class View:
+    """Facts, and what follows from them alone.
+
+    Parameters
+    ----------
+    facts
+        What the photograph tells; map counts must have been read.
+    """
+
+    def __init__(self, facts: Facts) -> None:
+        self.facts = facts
+        frames, tables = facts.frames, facts.tables
+        self.pids_of_mm: dict[int, tuple[int, ...]] = {}
+        for process in sorted(facts.processes, key=lambda process: process.pid):
+            if process.mm is not None:
+                self.pids_of_mm[process.mm] = (*self.pids_of_mm.get(process.mm, ()), process.pid)
+        nr_rows = len(frames)
+        pieces = row_runs(frames, tables.pfn, tables.nr_pages)
+        self.outside = _outside(pieces, tables.nr_pages)
+        """int64, entries of each run of the page tables that lead to no row."""
+        found = coverage(pieces.start, pieces.end, nr_rows).astype(np.int32, copy=False)
+        vma, nr_pages = tables.vma[pieces.run], pieces.end - pieces.start
+        self.of_vma = _compact(vma, pieces.start, pieces.end)
+        """Runs of each VMA, in the order of the page tables."""
+        together = unions(tables.vmas.mm[vma], pieces.start, nr_pages)
+        self.of_mm = _compact(*together)
+        """Runs of each address space, disjoint."""
+        self.nr_mms = found
+        """int32, address spaces that reach each row."""
+        if int(nr_pages.sum()) != int((together.end - together.start).sum()):
+            self.nr_mms = coverage(together.start, together.end, nr_rows).astype(np.int32, copy=False)
+        nr_outside = pieces.nr_outside
+        del pieces, vma, nr_pages
+        reached = self._add_further_tasks(together)
+        del together
+        self.ledger: Ledger = ledger(
+            frames,
+            tables,
+            found,
+            reached,
+            nr_outside,
+            unseen=facts.unseen,
+            zspages=facts.zspages,
+            averaged=facts.averaged,
+        )
+
+    def _add_further_tasks(self, together: Union) -> NDArray[np.int32]:
+        """Return the processes that reach each row: those of an address space beyond the first are added."""
+        reached = self.nr_mms
+        for mm, pids in self.pids_of_mm.items():
+            if len(pids) > 1:
+                mine = together.owner == mm
+                again = coverage(together.start[mine], together.end[mine], len(reached)) > 0
+                reached = reached + again * np.int32(len(pids) - 1)
+        return reached
+
+    @cached_property
+    def _run_words(self) -> NDArray[np.uint64]:
+        return inherit_from_head(self.facts.frames.words[self.facts.frames.word_runs])
+
+    @cached_property
+    def page_class(self) -> NDArray[np.uint8]:
+        """uint8, `PageClass` of each row."""
+        return self.facts.frames.spread(classify(self._run_words, trust_ksm=self.facts.ksm_trusted))
+
+    def having(self, *flags: str) -> NDArray[np.bool_]:
+        """Return which rows have every one of `flags`, tails with their head's."""
+        wanted = np.uint64(mask(*flags))
+        chosen = (self._run_words & wanted) == wanted
+        return self.facts.frames.spread(chosen.view(np.uint8)).view(np.bool_)
+
+    @cached_property
+    def idle(self) -> NDArray[np.bool_]:
+        """bool, rows that nobody maps, by the kernel's count and by the page tables, and that stood still."""
+        assert self.facts.frames.mapcount is not None
+        idle: NDArray[np.bool_] = (self.facts.frames.mapcount == 0) & (self.ledger.found == 0)
+        return idle & ~self.facts.frames.unstable
+
+    @cached_property
+    def kept_by_folio(self) -> NDArray[np.int64]:
+        """int64, rows in anonymous large folios that nobody maps while other pages there are mapped."""
+        frames, folios = self.facts.frames, self.facts.folios
+        first = frames.rows(folios.head_pfn)
+        end = first + folios.nr_pages
+        wanted = np.isin(self.page_class[first], (PageClass.ANON, PageClass.KSM))
+        first, end = first[wanted], end[wanted]
+        mapped = self.ledger.reason != Reason.NOT_MAPPED
+        nr_idle, nr_mapped = (
+            sums[end] - sums[first] for sums in (counts_before(self.idle), counts_before(mapped))
+        )
+        partial = (nr_idle > 0) & (nr_mapped > 0)
+        rows = expand(first[partial], end[partial])
+        return rows[self.idle[rows]]
+
+    def tasks(self, mms: Iterable[int]) -> tuple[int, ...]:
+        """Return the processes of address spaces, ascending."""
+        return tuple(sorted(pid for mm in set(mms) for pid in self.pids_of_mm.get(mm, ())))
+
+    def mms_of(self, chosen: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Return the address spaces that reach one of the `chosen` rows, ascending."""
+        before = counts_before(chosen)
+        hit = before[self.of_mm.end] > before[self.of_mm.start]
+        return np.unique(self.of_mm.owner[hit]).astype(np.int64)
+
+    def pids_of(self, rows: NDArray[np.int64]) -> tuple[int, ...]:
+        """Return the processes that reach one of the rows by their page tables."""
+        if not len(rows):
+            return ()
+        chosen = np.zeros(len(self.facts.frames), np.bool_)
+        chosen[rows] = True
+        return self.tasks(self.mms_of(chosen).tolist())
+
+    def reached_by(self, mms: Iterable[int]) -> NDArray[np.bool_]:
+        """Return which rows one of the address spaces reaches."""
+        mine = np.isin(self.of_mm.owner, list(mms))
+        start, end = self.of_mm.start[mine].astype(np.int64), self.of_mm.end[mine].astype(np.int64)
+        return coverage(start, end, len(self.facts.frames)) > 0
+
+    def holders(self, vmas: NDArray[np.bool_]) -> tuple[int, ...]:
+        """Return the processes that have one of the VMAs."""
+        return self.tasks(np.unique(self.facts.tables.vmas.mm[: len(vmas)][vmas]).tolist())
+
+    @cached_property
+    def _name_codes(self) -> tuple[list[str], NDArray[np.int64]]:
+        codes: dict[str, int] = {}
+        coded = [codes.setdefault(name, len(codes)) for name in self.facts.vmas.name]
+        return list(codes), np.array(coded, np.int64)
+
+    def named(self, wanted: Callable[[str], bool]) -> NDArray[np.bool_]:
+        """Return which VMAs have a name that is wanted; each name is asked about once."""
+        names, codes = self._name_codes
+        return np.array([wanted(name) for name in names], np.bool_)[codes] if names else np.zeros(0, np.bool_)
+
+    def flagged(self, *codes: str) -> NDArray[np.bool_]:
+        """Return which VMAs have one of the codes in VmFlags, as far as they were read."""
+        flags = self.facts.vmas.vm_flags
+        if flags is None:
+            return np.zeros(len(self.facts.vmas), np.bool_)
+        wanted = frozenset(codes)
+        return np.array([of is not None and not wanted.isdisjoint(of) for of in flags], np.bool_)
+
+    @cached_property
+    def flags_read(self) -> NDArray[np.bool_]:
+        """bool, VMAs whose VmFlags were read."""
+        flags = self.facts.vmas.vm_flags
+        if flags is None:
+            return np.zeros(len(self.facts.vmas), np.bool_)
+        return np.array([of is not None for of in flags], np.bool_)
+
+    @cached_property
+    def of_file(self) -> NDArray[np.bool_]:
+        """bool, VMAs that map an inode."""
+        return np.asarray(self.facts.vmas.inode != 0)
+
+    def padded(self, vmas: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Return the choice of VMAs for the whole table: no stand-in is chosen."""
+        chosen = np.zeros(len(self.facts.tables.vmas), np.bool_)
+        chosen[: len(vmas)] = vmas
+        return chosen
+
+    def nr_pages(self, vmas: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the size of each VMA in pages."""
+        table = self.facts.tables.vmas
+        size: NDArray[np.int64] = table.end_vpn[vmas] - table.start_vpn[vmas]
+        return size
+
+    def mapped(self, vmas: NDArray[np.bool_]) -> Mapped:
+        """Return what the chosen VMAs lead to."""
+        runs = np.flatnonzero(self.padded(vmas)[self.of_vma.owner])
+        start, end = (part[runs].astype(np.int64) for part in (self.of_vma.start, self.of_vma.end))
+        together = unions(np.zeros(len(runs), np.int64), start, end - start)
+        rows = expand(together.start, together.end)
+        return Mapped(rows, int((end - start).sum()), self.holders(vmas))
+
+    def extent_bytes(self, vmas: NDArray[np.int64]) -> int:
+        """Return the bytes of the files that the VMAs map, each once; of VMAs without an inode all."""
+        facts = self.facts.vmas
+        codes: dict[tuple[object, ...], int] = {}
+        keys = [
+            ("vma", vma) if facts.inode[vma] == 0 else (facts.dev[vma], int(facts.inode[vma]))
+            for vma in vmas.tolist()
+        ]
+        owner = np.array([codes.setdefault(key, len(codes)) for key in keys], np.int64)
+        together = unions(owner, facts.pgoff[vmas], self.nr_pages(vmas))
+        return int((together.end - together.start).sum()) * self.facts.page_size
