@@ -14,7 +14,7 @@ import numpy as np
 from kernelmodel.errors import InvariantError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -216,7 +216,8 @@ class Facts:
     vmas, swap, frame_entries
         What VMAs map, swapped entries, other entries that name a frame.
     memcg
-        uint64, inode of the cgroup that each row is charged to, 0 for none; None where that was not read.
+        Gives the inodes of the cgroups that some rows are charged to, 0 for none: few rows are ever asked
+        for; None where that was not read.
     processes
         All processes.
     open_files, segments
@@ -242,7 +243,7 @@ class Facts:
     vmas: VmaFacts
     swap: SwapRuns
     frame_entries: FrameEntries
-    memcg: NDArray[np.uint64] | None
+    memcg: Callable[[NDArray[np.int64]], NDArray[np.uint64]] | None
     processes: Sequence[Process]
     open_files: Sequence[OpenFile] | None
     segments: Sequence[SysvSegment] | None
@@ -258,7 +259,7 @@ class Facts:
         Raises
         ------
         InvariantError
-            ``vma-facts``, ``memcg-rows`` or ``swap-inside-vma``.
+            ``vma-facts`` or ``swap-inside-vma``.
         """
         vmas, nr = self.vmas, len(self.vmas)
         columns = (
@@ -273,10 +274,6 @@ class Facts:
         sizes = [len(column) for column in columns if column is not None]
         if nr > len(self.tables.vmas) or set(sizes) - {nr}:
             raise InvariantError("vma-facts", f"{nr} names", f"{len(self.tables.vmas)} VMAs, columns {sizes}")
-        if self.memcg is not None and len(self.memcg) != len(self.frames):
-            raise InvariantError(
-                "memcg-rows", "memcg", f"{len(self.memcg)} rows of {len(self.frames)} frames"
-            )
         owner = self.tables.vmas.mm[self.swap.vma]
         wrong = np.flatnonzero(owner != self.swap.mm)
         if len(wrong):

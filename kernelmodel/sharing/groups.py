@@ -190,9 +190,7 @@ def group_costs(
     )
 
 
-def _own(
-    group: NDArray[np.int64], start: Ints, end: Ints, whole: NDArray[np.bool_]
-) -> Segments:
+def _own(group: NDArray[np.int64], start: Ints, end: Ints, whole: NDArray[np.bool_]) -> Segments:
     """Return what the runs of each group cover; chosen are those of address spaces that are all its own."""
     inside = group >= 0
     return segments(group[inside], start[inside], end[inside], whole[inside])

@@ -197,9 +197,10 @@ def _pipes(view: View, rows: NDArray[np.int64]) -> Iterator[Finding]:
             by_cgroup.setdefault(inode, []).append(process.pid)
     near = np.zeros(len(rows), np.bool_)
     pids: tuple[int, ...] = ()
-    if facts.memcg is not None:
-        near = np.isin(facts.memcg[rows], np.array(list(by_cgroup), np.uint64))
-        charged = set(facts.memcg[rows[near]].tolist())
+    if facts.memcg is not None and len(rows):
+        inodes = facts.memcg(rows)
+        near = np.isin(inodes, np.array(list(by_cgroup), np.uint64))
+        charged = set(inodes[near].tolist())
         pids = tuple(sorted(pid for inode in charged for pid in by_cgroup[inode]))
     note = f"ANON on the LRU, no mapping; {len(pids)} processes of its cgroup have pipes open"
     yield from of_rows(view, Mechanism.PIPE_BUFFER, LIKELY, rows[near], note, pids=pids)

@@ -150,6 +150,7 @@ VERB_WORDS = {
     "check": [["check", "{0}"], ["check", "{0}", "--json"]],
     "vmas": [["vmas", "{0}"], ["vmas", "{0}", "--json"]],
     "page": [["page", "{0}", "22737"], ["page", "{0}", "22737", "--json"]],
+    "sharing": [["sharing", "{0}"], ["sharing", "{0}", "--json", "--group", "comm"]],
     "rmap": [["rmap", "{0}"], ["rmap", "{0}", "--json"]],
     "sql": [["sql", "{0}", "SELECT count(*) FROM frames"]],
     "doctor": [["doctor", "{0}"], ["doctor", "{0}", "--json"]],

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from vmprobe.analyses.evidence import FILES, FRAME_NUMBERS, Evidence, why_missing
 from vmprobe.analyses.page_address import resolve
-from vmprobe.analyses.page_answer import Folio, FreeBlock, MappingRow, Movable, Page
+from vmprobe.analyses.page_answer import Folio, FreeBlock, MappingRow, MechanismOfPage, Movable, Page
 from vmprobe.analyses.process import owners
 from vmprobe.analyses.quirk_detectors import PRESENT, averaged_mapcounts
 from vmprobe.analyses.quirks import trust_ksm
@@ -106,6 +106,9 @@ def _page(snapshot: Snapshot, pfn: int, found: Frame, entry: Entry | None) -> Pa
         movable=Movable(found.verdict, found.reason),
         meaning=found.meaning,
         mechanism=found.difference,
+        mechanisms=None
+        if found.mechanisms is None
+        else tuple(MechanismOfPage(*each) for each in found.mechanisms),
         entries=None if found.mappings is None else len(found.mappings),
         free_block=None if found.free_block is None else FreeBlock(*found.free_block),
         zone_offset_pages=None if span is None else span.zone_offset_pages,

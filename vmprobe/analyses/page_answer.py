@@ -59,6 +59,15 @@ class Movable:
 
 
 @dataclass(frozen=True)
+class MechanismOfPage:
+    """A way in which the page is shared that its count does not tell; see ``vmprobe sharing``."""
+
+    mechanism: str
+    evidence: str
+    note: str
+
+
+@dataclass(frozen=True)
 class Page:
     """The answer. All but `at` and `missing` is None where no page stands behind an address.
 
@@ -88,6 +97,8 @@ class Page:
         Mappings that the kernel counts beyond those.
     mechanism
         Why `mapcount` and `entries` differ.
+    mechanisms
+        Every way in which it is shared that the count does not tell; None without counts or entries.
     movable
         Whether it can be moved away.
     unstable
@@ -114,6 +125,7 @@ class Page:
     movable: Movable | None
     meaning: str | None
     mechanism: str | None
+    mechanisms: tuple[MechanismOfPage, ...] | None
     entries: int | None
     free_block: FreeBlock | None
     zone_offset_pages: int | None

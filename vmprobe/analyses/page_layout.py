@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from vmprobe.analyses.report import Column, Fact, Facts, Grid, Kind, Note, Report
+from vmprobe.analyses.report import Column, Fact, Facts, Grid, Kind, Note, Report, grid
 from vmprobe.units import bytes_text, count_text
 
 if TYPE_CHECKING:
@@ -54,6 +54,16 @@ def layout(answer: Page) -> Report:
             for row in answer.mappings
         )
         parts.append(Grid("Mapped by", columns, rows))
+    if answer.mechanisms:
+        parts.append(
+            grid(
+                "Sharing that the count does not reveal",
+                answer.mechanisms,
+                ("mechanism", "mechanism", Kind.TEXT),
+                ("evidence", "evidence", Kind.TEXT),
+                ("note", "seen by", Kind.TEXT),
+            )
+        )
     if answer.missing and answer.movable is not None:
         parts.append(Note("Missing", tuple(f"{row.part}: {row.reason}" for row in answer.missing)))
     return Report(tuple(parts))

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from vmprobe.analyses.evidence import Evidence, demand_tables, refuse_hidden_frames
+from vmprobe.analyses.order import demand_order
 from vmprobe.analyses.process import address_space, owners
 from vmprobe.analyses.quirks import trust_ksm
 from vmprobe.bridge.rmap import ENDS, KINDS, follow_entries, mapped, survey_maps
-from vmprobe.errors import SnapshotError
 
 if TYPE_CHECKING:
     from vmprobe.bridge.rmap import Mapped, Outcome, Survey
@@ -176,7 +175,7 @@ def rmap(snapshot: Snapshot, *, since: Snapshot | None = None, pid: int | None =
         As from `address_space`.
     """
     if since is not None:
-        _demand_order(since, snapshot)
+        demand_order(since, snapshot)
     now = _mapped(snapshot)
     comm, mm = (None, None) if pid is None else address_space(snapshot, pid)
     compared = survey_maps(snapshot, now, mm)
@@ -199,21 +198,6 @@ def rmap(snapshot: Snapshot, *, since: Snapshot | None = None, pid: int | None =
         stale=stale,
         notes=_notes(snapshot),
     )
-
-
-def _demand_order(since: Snapshot, snapshot: Snapshot) -> None:
-    """Refuse to follow entries from one boot into another, or back in time."""
-    where = since.path or "snapshot"
-    before, after = (each.manifest["host"].get("boot_id") for each in (since, snapshot))
-    if before is None or after is None:
-        reason = "entries can be followed within one boot only, and the boot id is not in both snapshots"
-        raise SnapshotError(where, reason, hint="it is left out by --redact")
-    if before != after:
-        reason = f"it is of another boot ({before}) than the snapshot it is compared with ({after})"
-        raise SnapshotError(where, reason, hint="take both without a boot between them")
-    begun, ended = (datetime.fromisoformat(each.manifest["time"]["start"]) for each in (since, snapshot))
-    if begun > ended:
-        raise SnapshotError(where, "it is the later one", hint="--since names the earlier of two snapshots")
 
 
 def _mapped(snapshot: Snapshot) -> Mapped:

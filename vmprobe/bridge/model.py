@@ -183,19 +183,42 @@ def _with_stand_ins(vmas: VmaTable, mms: NDArray[np.int64], end_vpn: int) -> Vma
 def unseen(snapshot: Snapshot) -> Unseen:
     """Return who may map frames without being in the page tables that were read."""
     if snapshot.selective:
-        return Unseen(None, None)
-    rows = snapshot.table("tasks").rows("kernel_thread", "error", "rss_pages")
-    resident = [rss for kernel_thread, error, rss in rows if error is not None and not kernel_thread]
+        return Unseen(None, None, None, None)
+    names = ("kernel_thread", "error", "rss_pages", "nr_threads", "state")
+    rows = list(snapshot.table("tasks", names).rows(*names))
+    # What has ended has no page tables any more.
+    unread = [row for row in rows if row[1] is not None and not row[0] and row[4] not in {"Z", "X"}]
+    resident = [rss for _, _, rss, _, _ in unread]
     nr_cpus = snapshot.manifest["host"].get("nr_cpus")
     moved = snapshot.manifest.get("volatility", {})
     # Who came, or came and went, between the first look at page tables and the map counts.
-    nr_short_lived = max(moved.get("processes_appeared") or 0, moved.get("forks") or 0)
-    if nr_short_lived or None in resident or nr_cpus is None:
-        return Unseen(len(resident) + nr_short_lived, None)
+    nr_new = max(moved.get("processes_appeared") or 0, moved.get("forks") or 0)
+    # stat, the first that is read of a process, was not there any more.
+    nr_short_lived = nr_new + sum(1 for *_, state in unread if state is None)
+    nr_hidden = _nr_hidden_threads(snapshot, [nr_threads or 1 for _, _, _, nr_threads, _ in rows])
+    if nr_new or None in resident or nr_cpus is None:
+        return Unseen(len(resident) + nr_new, None, nr_short_lived, nr_hidden)
     # Three counters of a process (file, anonymous, shmem) each have up to a batch on every CPU that stat does
     # not add up (lib/percpu_counter.c: compute_batch_value).
     slack = 3 * nr_cpus * max(32, 2 * nr_cpus)
-    return Unseen(len(resident), sum(rss + slack for rss in resident if rss is not None))
+    at_most = sum(rss + slack for rss in resident if rss is not None)
+    return Unseen(len(resident), at_most, nr_short_lived, nr_hidden)
+
+
+def _nr_hidden_threads(snapshot: Snapshot, listed: list[int]) -> int | None:
+    """Return how many threads the machine has beyond those of the processes that were listed.
+
+    The last word of /proc/loadavg counts all of them, whatever PID namespace they are in
+    (``fs/proc/loadavg.c``).
+    """
+    names = ("source", "name", "value", "value_after")
+    counted = (
+        [row[2:] for row in snapshot.table("counters").rows(*names) if row[:2] == ("loadavg", "nr_threads")]
+        if snapshot.has("counters")
+        else []
+    )
+    looks = [nr for row in counted for nr in row if nr is not None]
+    return max(0, min(looks) - sum(listed)) if looks else None
 
 
 def counter(snapshot: Snapshot, source: str, name: str) -> Any:

@@ -19,6 +19,7 @@ from kernelmodel.pageclass import CLASS_INFO, PageClass, classify, inherit_from_
 from kernelmodel.pageflags import describe, mask
 from vmprobe.bridge.model import host_model
 from vmprobe.bridge.resources import ram_ranges
+from vmprobe.bridge.sharing import at_frame, facts_about, survey
 from vmprobe.bridge.zones import block_type
 from vmprobe.tables import Coded
 
@@ -107,6 +108,9 @@ class Frame:
         Entries that lead to it, None without page tables; in no order.
     difference
         Why the kernel's map count and mappings differ; None where they do not, or one of them is not known.
+    mechanisms
+        Ways in which it is shared that the count does not tell: name, evidence in a word and in a sentence;
+        None where map counts or page tables are missing.
     verdict, reason
         Whether it can be moved, and why or on which condition.
     """
@@ -122,6 +126,7 @@ class Frame:
     block: Block | None
     mappings: tuple[Mapping, ...] | None
     difference: str | None
+    mechanisms: tuple[tuple[str, str, str], ...] | None
     verdict: str
     reason: str
 
@@ -188,9 +193,28 @@ def frame(
         block=_block(model, codes, pfn, snapshot),
         mappings=mappings,
         difference=DIFFERENCES.get(Reason(check_counts(model)[1][row])),
+        mechanisms=_mechanisms(snapshot, model, row, trust_ksm=trust_ksm),
         verdict=info.verdict.word,
         reason=info.reason,
     )
+
+
+def _mechanisms(
+    snapshot: Snapshot, model: HostModel, row: int, *, trust_ksm: bool
+) -> tuple[tuple[str, str, str], ...] | None:
+    if model.tables is None or model.frames.mapcount is None:
+        return None
+    about = facts_about(
+        snapshot,
+        model.frames,
+        model.tables,
+        model.folios,
+        model.unseen,
+        averaged=model.averaged,
+        ksm_trusted=trust_ksm,
+    )
+    found = at_frame(survey(about), row)
+    return tuple((each.mechanism.value, each.certainty.word, each.note) for each in found)
 
 
 def _with_head(model: HostModel, pfn: int, head_pfn: int) -> NDArray[np.uint64]:

@@ -36,7 +36,7 @@ PROGRAM: Final = "vmprobe"
 COMPLETE: Final = "_VMPROBE_COMPLETE"
 """The variable with which a shell asks click for completions."""
 
-VERBS: Final = ("snapshot", "show", "check", "vmas", "page", "rmap", "sql", "doctor")
+VERBS: Final = ("snapshot", "show", "check", "vmas", "page", "rmap", "sharing", "sql", "doctor")
 """Verbs in the order of the help; each is the command of that name in ``vmprobe.cli.VERB``."""
 
 _STATUS: Final[tuple[tuple[type[VmprobeError], int], ...]] = (

@@ -136,7 +136,7 @@ class Plants:
             ),
             swap=SwapRuns(*slot_runs.reshape(-1, 5).T),
             frame_entries=FrameEntries(*np.array(self.moving, np.int64).reshape(-1, 4).T),
-            memcg=np.array([self.charged.get(pfn, 0) for pfn in pfns], np.uint64),
+            memcg=np.array([self.charged.get(pfn, 0) for pfn in pfns], np.uint64).__getitem__,
             processes=self.processes,
             open_files=self.files,
             segments=self.segments,

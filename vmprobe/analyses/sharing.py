@@ -1,0 +1,358 @@
+"""``vmprobe sharing``: who can reach each page, how that is known, and what it costs whom.
+
+A mechanism is a way in which memory is shared without the page count telling. Figures that no file of /proc
+tells are None.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vmprobe.analyses.evidence import Evidence, demand_tables, refuse_hidden_frames, why_missing
+from vmprobe.analyses.process import address_space
+from vmprobe.analyses.quirk_detectors import PRESENT, averaged_mapcounts
+from vmprobe.analyses.quirks import trust_ksm
+from vmprobe.analyses.sharing_groups import GroupRow, group_rows
+from vmprobe.analyses.show import MissingPart
+from vmprobe.bridge.sharing import (
+    MECHANISM_INFO,
+    PSS_SHIFT,
+    Mechanism,
+    accounts,
+    facts,
+    hidden_bytes,
+    of_process,
+    survey,
+)
+from vmprobe.errors import SnapshotError, UsageError
+
+if TYPE_CHECKING:
+    from vmprobe.bridge.sharing import Accounts, Facts, Finding, Survey
+    from vmprobe.tables import Snapshot
+
+
+@dataclass(frozen=True)
+class Totals:
+    """The ledger: each frame that is mapped is in exactly one line, and what all processes have.
+
+    Parameters
+    ----------
+    frames_mapped
+        Frames that the kernel counts as mapped or that a page table leads to.
+    counts_match
+        Those of which both say the same: `private` (one process reaches it), `shared_anonymous`,
+        `shared_shmem`, `shared_file`, `shared_other`.
+    unstable
+        Those that changed while they were read; nothing is said of them.
+    explained
+        Reason to frames, where the two differ and should.
+    unexplained
+        The rest.
+    hidden_entries, hidden_at_most
+        Entries that unseen processes must have, and how many they can have; None where that is not known.
+    hidden_threads
+        Threads that the machine has beyond those of the processes that /proc lists; None where that is not
+        known.
+    processes, address_spaces
+        Processes with memory that was read, and in how many address spaces they run.
+    rss_bytes, pss_bytes, uss_bytes, swap_bytes, swap_pss_bytes
+        Sums over address spaces.
+    """
+
+    frames_mapped: int
+    counts_match: int
+    private: int
+    shared_anonymous: int
+    shared_shmem: int
+    shared_file: int
+    shared_other: int
+    unstable: int
+    explained: dict[str, int]
+    unexplained: int
+    hidden_entries: int
+    hidden_at_most: int | None
+    hidden_threads: int | None
+    processes: int
+    address_spaces: int
+    rss_bytes: int
+    pss_bytes: int
+    uss_bytes: int
+    swap_bytes: int
+    swap_pss_bytes: int
+
+
+@dataclass(frozen=True)
+class MechanismRow:
+    """One mechanism, as far as it is known in one way.
+
+    Parameters
+    ----------
+    mechanism
+        Its name.
+    frames, bytes, entries
+        How much; None where no file tells. Of swap space, frames are slots.
+    processes
+        How many take part.
+    evidence
+        ``proved``, ``likely`` or ``possible``.
+    note
+        The evidence in a sentence.
+    """
+
+    mechanism: str
+    frames: int | None
+    processes: int
+    evidence: str
+    bytes: int | None
+    entries: int | None
+    note: str
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What a mechanism is, what the page count says of it, and its forebear of 1998; empty where none was."""
+
+    mechanism: str
+    meaning: str
+    page_count: str
+    in_1998: str
+
+
+@dataclass(frozen=True)
+class ProcessRow:
+    """What one process has; processes that share an address space have the same figures.
+
+    Parameters
+    ----------
+    pid, comm
+        Who.
+    rss_bytes, pss_bytes, uss_bytes
+        Resident, proportional and unique set size, with the kernel's rounding (smaps_rollup).
+    swap_bytes, swap_pss_bytes
+        The same of swap space, as far as page tables lead to it.
+    hidden_bytes
+        What it can reach and its resident set does not count: huge pages of hugetlb, and files in memory that
+        it holds open without mapping them. A lower bound.
+    """
+
+    pid: int
+    comm: str | None
+    rss_bytes: int
+    pss_bytes: int
+    uss_bytes: int
+    swap_bytes: int
+    swap_pss_bytes: int
+    hidden_bytes: int
+
+
+@dataclass(frozen=True)
+class Sharing:
+    """The answer.
+
+    Parameters
+    ----------
+    pid
+        The process whose part alone is shown; None for the host.
+    totals
+        The ledger of the host.
+    mechanisms
+        Those with the most bytes first.
+    meanings
+        What they are.
+    processes
+        Those with the largest proportional set first.
+    processes_left_out
+        How many more there are.
+    groups
+        What groups of processes cost together; empty where none were asked for.
+    unexplained
+        Frames whose two counts differ for no known reason.
+    missing
+        Parts of the evidence that the snapshot does not have, and why.
+    """
+
+    pid: int | None
+    totals: Totals
+    mechanisms: tuple[MechanismRow, ...]
+    meanings: tuple[Meaning, ...]
+    processes: tuple[ProcessRow, ...]
+    processes_left_out: int
+    groups: tuple[GroupRow, ...]
+    unexplained: int
+    missing: tuple[MissingPart, ...]
+
+
+def sharing(
+    snapshot: Snapshot,
+    *,
+    mechanism: str | None = None,
+    pid: int | None = None,
+    group: str | None = None,
+    top: int | None = None,
+) -> Sharing:
+    """Tell what is shared on a host and what each process has of it.
+
+    Parameters
+    ----------
+    snapshot
+        The photograph, with frames and page tables.
+    mechanism
+        Show this one alone, and the processes that take part.
+    pid
+        Show the part of this process alone.
+    group
+        How to group processes: see `vmprobe.analyses.sharing_groups.group_rows`.
+    top
+        Show so many processes and groups; None for all.
+
+    Raises
+    ------
+    SnapshotError
+        Frames, map counts or page tables are missing.
+    PrivilegeError
+        The same, of a snapshot that was taken now, for want of a privilege.
+    UsageError
+        There is no such mechanism, process or way to group.
+    """
+    if mechanism is not None and mechanism not in set(Mechanism):
+        raise UsageError(f"no mechanism is called {mechanism}", hint="one of " + ", ".join(Mechanism))
+    about = known_facts(snapshot)
+    if pid is not None:
+        address_space(snapshot, pid)
+    comms = dict(snapshot.table("tasks").rows("pid", "comm"))
+    groups = () if group is None else group_rows(about, comms, group)
+    surveyed = survey(about)
+    findings = surveyed.findings if pid is None else of_process(surveyed, about, pid)
+    if mechanism is not None:
+        findings = tuple(finding for finding in findings if finding.mechanism == mechanism)
+    named = list(dict.fromkeys(finding.mechanism for finding in findings))
+    if mechanism is not None:
+        named = [Mechanism(mechanism)]
+    chosen = None
+    if mechanism is not None:
+        chosen = {taking_part for finding in findings for taking_part in finding.pids}
+    if pid is not None:
+        chosen = {pid}
+    figures = accounts(about)
+    processes = _processes(about, figures, comms, hidden_bytes(surveyed, figures), chosen)
+    return Sharing(
+        pid=pid,
+        totals=_totals(about, surveyed, figures),
+        mechanisms=_mechanism_rows(findings),
+        meanings=tuple(Meaning(*MECHANISM_INFO[each]) for each in named),
+        processes=processes[:top],
+        processes_left_out=0 if top is None else max(0, len(processes) - top),
+        groups=groups[:top],
+        unexplained=surveyed.ledger.nr_unexplained,
+        missing=_missing(snapshot),
+    )
+
+
+def known_facts(snapshot: Snapshot) -> Facts:
+    """Return what the snapshot tells of sharing, or say why it does not.
+
+    Raises
+    ------
+    SnapshotError, PrivilegeError
+        As `sharing`.
+    """
+    demand_tables(snapshot, "vmas", "mappings")
+    evidence = Evidence(snapshot)
+    if not evidence.has_flags:
+        reason = f"table frames is {why_missing(snapshot, 'frames', 'kpageflags')}"
+        raise SnapshotError(snapshot.path or "snapshot", reason, hint="take one as root, without --no-frames")
+    if not snapshot.table("mappings", ("pfn",)).has("pfn"):
+        refuse_hidden_frames(snapshot)
+    averaged = averaged_mapcounts(evidence).status == PRESENT
+    return facts(snapshot, averaged=averaged, ksm_trusted=trust_ksm(evidence))
+
+
+def _totals(about: Facts, surveyed: Survey, figures: Accounts) -> Totals:
+    ledger, page = surveyed.ledger, about.page_size
+    mms = {process.mm for process in about.processes if process.mm is not None}
+    return Totals(
+        frames_mapped=ledger.nr_mapped,
+        counts_match=ledger.nr_match,
+        private=ledger.nr_private,
+        shared_anonymous=ledger.nr_shared_anon,
+        shared_shmem=ledger.nr_shared_shmem,
+        shared_file=ledger.nr_shared_file,
+        shared_other=ledger.nr_shared_other,
+        unstable=ledger.nr_unstable,
+        explained=ledger.explained,
+        unexplained=ledger.nr_unexplained,
+        hidden_entries=ledger.hidden_entries,
+        hidden_at_most=ledger.hidden_at_most,
+        hidden_threads=about.unseen.nr_hidden_threads,
+        processes=sum(1 for process in about.processes if process.mm is not None),
+        address_spaces=len(mms),
+        rss_bytes=int(figures.rss_pages.sum()) * page,
+        pss_bytes=int(figures.pss_units.sum()) >> PSS_SHIFT,
+        uss_bytes=int(figures.uss_pages.sum()) * page,
+        swap_bytes=int(figures.swap_pages.sum()) * page,
+        swap_pss_bytes=int(figures.swap_pss_units.sum()) >> PSS_SHIFT,
+    )
+
+
+def _mechanism_rows(findings: tuple[Finding, ...]) -> tuple[MechanismRow, ...]:
+    rows = [
+        MechanismRow(
+            finding.mechanism.value,
+            finding.nr_frames,
+            len(finding.pids),
+            finding.certainty.word,
+            finding.nr_bytes,
+            finding.nr_entries,
+            finding.note,
+        )
+        for finding in findings
+    ]
+    # What is not known in bytes surprises less than what is, and more than nothing.
+    return tuple(sorted(rows, key=lambda row: (-(row.bytes or 0), row.mechanism)))
+
+
+def _processes(
+    about: Facts,
+    figures: Accounts,
+    comms: dict[int, str | None],
+    hidden: dict[int, int],
+    chosen: set[int] | None,
+) -> tuple[ProcessRow, ...]:
+    page = about.page_size
+    rows = []
+    for process in about.processes:
+        mm = process.mm
+        if mm is None or (chosen is not None and process.pid not in chosen):
+            continue
+        rows.append(
+            ProcessRow(
+                process.pid,
+                comms.get(process.pid),
+                int(figures.rss_pages[mm]) * page,
+                int(figures.pss_units[mm]) >> PSS_SHIFT,
+                int(figures.uss_pages[mm]) * page,
+                int(figures.swap_pages[mm]) * page,
+                int(figures.swap_pss_units[mm]) >> PSS_SHIFT,
+                hidden.get(process.pid, 0),
+            )
+        )
+    return tuple(sorted(rows, key=lambda row: (-row.pss_bytes, row.pid)))
+
+
+def _missing(snapshot: Snapshot) -> tuple[MissingPart, ...]:
+    """Return which evidence is not there: without it some mechanisms cannot be seen."""
+    parts = []
+    if not snapshot.has("fds"):
+        reason = why_missing(snapshot, "fds", "fds")
+        parts.append(MissingPart("open files", f"{reason}; nothing held by descriptor alone is seen"))
+    if not snapshot.has("sysv_shm"):
+        reason = why_missing(snapshot, "sysv_shm", "sysvipc")
+        parts.append(MissingPart("SysV segments", f"{reason}; those that nobody attached are not seen"))
+    if not snapshot.table("vmas", ("vm_flags",)).has("vm_flags"):
+        reason = "not in this snapshot: smaps was not read (--smaps); device memory is told by names alone"
+        parts.append(MissingPart("VmFlags", reason))
+    if snapshot.selective:
+        reason = "only chosen processes are in the snapshot; who else maps their pages is not known"
+        parts.append(MissingPart("other processes", reason))
+    return tuple(parts)
