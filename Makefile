@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 EXTRAS := fast,html,lab,dev
 .DEFAULT_GOAL := help
-.PHONY: help install snapshot test test-lab lab check format docs bench clean
+.PHONY: help install snapshot test test-lab demo-sharing lab check format docs bench clean
 
 # `make lab`: the shape of the guest and what to run in it.
 KERNEL ?= 6.12
@@ -18,7 +18,7 @@ CMD ?= vmprobe snapshot -o $LAB_OUT/guest.vmsnap && vmprobe show $LAB_OUT/guest.
 lab: export LAB_CMD = $(value CMD)
 
 help:  ## list these targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | while IFS="$$(printf '\t')" read -r n t; do printf '  %-10s %s\n' "$$n" "$$t"; done
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | while IFS="$$(printf '\t')" read -r n t; do printf '  %-12s %s\n' "$$n" "$$t"; done
 
 $(VENV)/.installed: pyproject.toml tools/bootstrap.py
 	@$(PYTHON) tools/bootstrap.py $(VENV) $(EXTRAS)
@@ -34,6 +34,9 @@ test: install  ## every test; what needs root or a feature skips with its reason
 
 test-lab: install  ## boot stock kernels in guests and compare snapshots with other witnesses; skips with its reason
 	@$(BIN)/pytest -q -m lab tests/lab
+
+demo-sharing: install  ## make every mechanism of sharing on this host, and print what is recognised (root)
+	@$(BIN)/python -m tests.live.workloads
 
 lab: install  ## run CMD in a guest: make lab KERNEL=6.12 MEMORY=2G NUMA=2 SWAP=256M HUGEPAGES=64 FILES=DIR CMD="..."
 	@$(BIN)/python -m lab run --kernel $(KERNEL) --memory $(MEMORY) --numa $(NUMA) $(if $(SWAP),--swap $(SWAP)) \
@@ -58,6 +61,7 @@ docs: install  ## write the parts of the documentation that are made from the co
 bench: install  ## measure against reading the same bytes; prints ratios (as root for all of it)
 	@$(BIN)/python benchmarks/bench_snapshot.py
 	@$(BIN)/python benchmarks/bench_sparse.py
+	@$(BIN)/python benchmarks/bench_sharing.py
 	@$(BIN)/python benchmarks/bench_model.py
 	@$(BIN)/python benchmarks/bench_page_alloc.py
 	@$(BIN)/python benchmarks/bench_ordered.py

@@ -63,12 +63,15 @@ class Unseen:
     nr_hidden_threads
         Threads that the machine has and that no listed process has (other PID namespaces, hidepid); None
         where that is not known, and then nothing is laid on them.
+    nr_ended
+        Processes that have ended and are still listed: somebody may still hold the address space of one.
     """
 
     nr_processes: int | None
     resident_at_most: int | None
     nr_short_lived: int | None = 0
     nr_hidden_threads: int | None = 0
+    nr_ended: int = 0
 
     @property
     def lasting(self) -> bool:

@@ -7,6 +7,7 @@ Fidelity: of a frame that changed while it was read nothing is said.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +16,7 @@ from kernelmodel.pageclass import PageClass
 from kernelmodel.sharing.finding import Finding
 from kernelmodel.sharing.mechanism import Certainty, Mechanism
 from kernelmodel.sharing.reason import Reason
+from kernelmodel.sharing.runs import before
 from kernelmodel.sharing.view import counts_before, expand
 
 if TYPE_CHECKING:
@@ -186,11 +188,24 @@ def partial_folios(view: View) -> Iterator[Finding]:
     if not len(rows):
         return
     folios = view.facts.folios
-    of = np.unique(np.searchsorted(folios.head_pfn, view.facts.frames.pfns(rows), side="right") - 1)
-    first = view.facts.frames.rows(folios.head_pfn[of])
-    pids = view.pids_of(expand(first, first + folios.nr_pages[of]))
-    note = f"{len(rows)} pages that nobody maps in {len(of)} folios with mapped ones"
-    yield from of_rows(view, Mechanism.PARTIAL_FOLIO, PROVED, rows, note, pids=pids)
+    of = np.searchsorted(folios.head_pfn, view.facts.frames.pfns(rows), side="right") - 1
+
+    def of_folios(chosen: NDArray[np.bool_]) -> Finding:
+        these = np.unique(of[chosen])
+        first = view.facts.frames.rows(folios.head_pfn[these])
+        pids = view.pids_of(expand(first, first + folios.nr_pages[these]))
+        nr = int(np.count_nonzero(chosen))
+        note = f"{nr} pages that nobody maps in {len(these)} folios with mapped ones"
+        (found,) = of_rows(view, Mechanism.PARTIAL_FOLIO, PROVED, rows[chosen], note, pids=pids)
+        return found
+
+    def own(pid: int) -> Finding | None:
+        first = view.facts.frames.rows(folios.head_pfn[of])
+        sums = before(view.reached_by(view.mms(pid)))
+        mine = sums[first + folios.nr_pages[of]] > sums[first]
+        return of_folios(mine) if mine.any() else None
+
+    yield replace(of_folios(np.ones(len(rows), np.bool_)), own=own)
 
 
 def zsmalloc(view: View) -> Iterator[Finding]:

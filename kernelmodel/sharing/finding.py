@@ -15,6 +15,8 @@ from kernelmodel.errors import InvariantError
 from kernelmodel.sharing.mechanism import Certainty
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from kernelmodel.sharing.mechanism import Mechanism
@@ -46,6 +48,8 @@ class Finding:
     mask
         bool, one for each row of the host: the frames among which the `nr_frames` are. Where it has more,
         which of them is not told.
+    own
+        Gives the part of the process with a pid, None where it has none; needed where `rows` do not tell.
     """
 
     mechanism: Mechanism
@@ -57,6 +61,7 @@ class Finding:
     pids: tuple[int, ...]
     note: str
     mask: NDArray[np.bool_] | None = None
+    own: Callable[[int], Finding | None] | None = None
 
     def at(self, row: int) -> Finding | None:
         """Return what the finding says of one frame, None where it does not concern it.

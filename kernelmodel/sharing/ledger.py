@@ -133,8 +133,9 @@ def compare(
     explained = {REASON_INFO[r][0]: int(nr[r]) for r in REASON_INFO if nr[r]}
     if nr_outside:
         explained[REASON_INFO[Reason.NO_FRAME][0]] = nr_outside
-    # Threads that are not even listed have what memory they have.
-    at_most = None if unseen.nr_hidden_threads else unseen.resident_at_most
+    # Threads that are not even listed have what memory they have, and so does what outlived its process.
+    unbounded = unseen.nr_hidden_threads or (unseen.nr_ended and not unseen.lasting)
+    at_most = None if unbounded else unseen.resident_at_most
     return CountCheck(
         nr_mapped=len(frames) - int(nr[Reason.NOT_MAPPED]),
         nr_match=int(nr[Reason.MATCH]),

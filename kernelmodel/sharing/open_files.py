@@ -8,6 +8,7 @@ known, with what of it is in swap space.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
@@ -64,20 +65,24 @@ def unmapped_shmem(view: View) -> Iterator[Finding]:
     page = view.facts.page_size
     mask = (view.page_class == PageClass.SHMEM) & view.idle
     files, in_shmem, of_pid = held_only(view)
-    allocated = sum(files.values())
     nr_held = min(sum(files[file] for file in in_shmem) // page, int(np.count_nonzero(mask)))
-    if files:
-        yield Finding(
+
+    def of_files(chosen: set[_File]) -> Finding:
+        allocated = sum(files[file] for file in chosen)
+        return Finding(
             mechanism=Mechanism.FD_ONLY,
             certainty=PROVED,
             rows=None,
             nr_frames=allocated // page,
             nr_bytes=allocated,
             nr_entries=None,
-            pids=tuple(sorted(of_pid)),
-            note=f"{len(files)} files in memory open in processes that map nothing of them; swap included",
+            pids=tuple(sorted(pid for pid, held in of_pid.items() if held & chosen)),
+            note=f"{len(chosen)} files in memory open in processes that map nothing of them; swap included",
             mask=mask,
         )
+
+    if files:
+        yield replace(of_files(set(files)), own=lambda pid: of_files(of_pid[pid]))
     unattached = [s for s in view.facts.segments or () if not s.nr_attached and (s.rss_bytes or s.swap_bytes)]
     resident = sum(s.rss_bytes or 0 for s in unattached)
     if unattached:

@@ -110,7 +110,7 @@ def explain(
         (large & averaged, Reason.LARGE_FOLIO_AVERAGE),
         (zsmalloc, Reason.ZSMALLOC),
         (~more & unseen.lasting, Reason.HIDDEN_MAPPERS),
-        (~more & (unseen.nr_processes != 0), Reason.EXITING_MM),
+        (~more & (unseen.nr_processes != 0 or unseen.nr_ended > 0), Reason.EXITING_MM),
     )
     differing = np.select(
         [condition for condition, _ in conditions],

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 PROVED, LIKELY, POSSIBLE = Certainty.PROVED, Certainty.LIKELY, Certainty.POSSIBLE
 
-VDSO: Final = frozenset({"[vdso]", "[vvar]", "[vvar_vclock]", "[vsyscall]"})
+VDSO: Final = frozenset({"[vdso]", "[vvar]", "[vvar_vclock]"})
+"""Not [vsyscall], which is in every list and is no mapping: the kernel emulates what is called there."""
 PERF: Final = "anon_inode:[perf_event]"
 BPF: Final = "anon_inode:bpf-map"
 DMA_BUF: Final = "/dmabuf:"

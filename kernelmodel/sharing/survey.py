@@ -118,11 +118,16 @@ def of_process(survey: Survey, facts: Facts, pid: int) -> tuple[Finding, ...]:
     them too. Where it reaches none of the frames, or they are not known, it takes part by other means
     (a descriptor, a swap entry, a page of the same folio): how many frames are its own is not told then.
     """
-    mms = [process.mm for process in facts.processes if process.pid == pid and process.mm is not None]
+    mms = survey.view.mms(pid)
     mine = survey.view.reached_by(mms)
     parts = []
     for finding in survey.findings:
         if pid not in finding.pids:
+            continue
+        if finding.own is not None:
+            part = finding.own(pid)
+            if part is not None:
+                parts.append(part)
             continue
         rows = None if finding.rows is None else finding.rows[mine[finding.rows]]
         if rows is None or not len(rows):

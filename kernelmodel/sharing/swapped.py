@@ -8,6 +8,7 @@ another has not is seen from the second one's side only.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -15,7 +16,7 @@ import numpy as np
 from kernelmodel.sharing.counted import of_rows
 from kernelmodel.sharing.finding import Finding
 from kernelmodel.sharing.mechanism import Certainty, Mechanism
-from kernelmodel.sharing.runs import before, row_runs, segments, unions
+from kernelmodel.sharing.runs import before, coverage, row_runs, segments, unions
 from kernelmodel.sharing.view import expand
 
 if TYPE_CHECKING:
@@ -46,18 +47,31 @@ def swap_slots(view: View) -> Iterator[Finding]:
     place, slots = owner * stride + low, high - low
     sums = before(slots)
     first, last = (np.searchsorted(place, swap.area * stride + at, side="left") for at in (swap.offset, end))
-    sharing = sums[last] > sums[first]
-    nr = int(slots.sum())
-    yield Finding(
-        mechanism=Mechanism.SWAP_SLOT,
-        certainty=PROVED,
-        rows=None,
-        nr_frames=nr,
-        nr_bytes=nr * view.facts.page_size,
-        nr_entries=int((depth * slots).sum()),
-        pids=view.tasks(np.unique(swap.mm[sharing]).tolist()),
-        note=f"{nr} slots with {int((depth * slots).sum())} entries, {int(depth.max())} on one at most",
-    )
+
+    def of_stretches(chosen: NDArray[np.bool_], nr_entries: int) -> Finding:
+        covered = slots * chosen
+        at = before(covered)
+        nr, most = int(covered.sum()), int(depth[chosen].max())
+        return Finding(
+            mechanism=Mechanism.SWAP_SLOT,
+            certainty=PROVED,
+            rows=None,
+            nr_frames=nr,
+            nr_bytes=nr * view.facts.page_size,
+            nr_entries=nr_entries,
+            pids=view.tasks(np.unique(swap.mm[at[last] > at[first]]).tolist()),
+            note=f"{nr} slots with {int((depth * covered).sum())} entries, {most} on one at most",
+        )
+
+    def own(pid: int) -> Finding | None:
+        mine = np.isin(swap.mm, view.mms(pid)) & (sums[last] > sums[first])
+        if not mine.any():
+            return None
+        chosen = coverage(first[mine], last[mine], len(place)) > 0
+        return of_stretches(chosen, int((sums[last] - sums[first])[mine].sum()))
+
+    everything = np.ones(len(place), np.bool_)
+    yield replace(of_stretches(everything, int((depth * slots).sum())), own=own)
 
 
 def swap_cache(view: View) -> Iterator[Finding]:
@@ -105,29 +119,37 @@ def shmem_swapped(view: View) -> Iterator[Finding]:
         for segment in view.facts.segments or ()
         if segment.swap_bytes is not None
     }
-    swapped = [shmid for shmid, swap_bytes in segments_told.items() if swap_bytes]
-    taking_part = attached & np.isin(vmas.inode, swapped)
-    total = sum(segments_told.values())
+    told = np.array([segments_told.get(inode, 0) for inode in vmas.inode.tolist()], np.int64) * attached
+    loose = sum(segments_told.values()) - _once(view, np.flatnonzero(told > 0), told)
     if vmas.swap_bytes is not None:
         shmem = vmas.shared | view.named(lambda name: name.startswith(SHARED_MEMORY))
         shmem &= view.of_file & ~(attached & np.isin(vmas.inode, list(segments_told)))
         entries = np.zeros(len(view.facts.tables.vmas), np.int64)
         np.add.at(entries, view.facts.swap.vma, view.facts.swap.nr_pages)
         excess = vmas.swap_bytes - entries[: len(vmas)] * page
-        shmem &= excess > 0
-        taking_part |= shmem
-        total += _once(view, np.flatnonzero(shmem), excess)
-    if total:
-        yield Finding(
+        told = np.where(shmem, np.maximum(excess, 0), told)
+    files = np.array([hash(key) for key in zip(vmas.dev, vmas.inode.tolist(), strict=True)], np.int64)
+
+    def of_vmas(chosen: NDArray[np.bool_], more: int) -> Finding:
+        total = _once(view, np.flatnonzero(chosen), told) + more
+        return Finding(
             mechanism=Mechanism.SHMEM_SWAPPED,
             certainty=PROVED,
             rows=None,
             nr_frames=total // page,
             nr_bytes=total,
             nr_entries=None,
-            pids=view.holders(taking_part),
+            pids=view.holders((told > 0) & np.isin(files, files[chosen])),
             note=f"{total // page} pages that smaps or the segment calls swapped and no entry leads to",
         )
+
+    def own(pid: int) -> Finding | None:
+        mine = (told > 0) & np.isin(view.facts.tables.vmas.mm[: len(vmas)], view.mms(pid))
+        return of_vmas(mine, 0) if mine.any() else None
+
+    found = of_vmas(told > 0, loose)
+    if found.nr_bytes:
+        yield replace(found, own=own)
 
 
 def _once(view: View, vmas: NDArray[np.int64], excess: NDArray[np.int64]) -> int:

@@ -10,6 +10,7 @@ fdinfo tells the address.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
@@ -88,36 +89,45 @@ def holders(view: View) -> Iterator[Finding]:
     kept = held(view)
     note = f"ANON, no mapping, not on an LRU list: {len(kept.off_lru)} frames"
     yield from of_rows(view, Mechanism.LRU_BATCH, LIKELY, kept.off_lru, note)
-    pinned, nr_pinned, pids = _buffers(view)
+    pinned, pids, left = _buffers(view)
     note = f"{len(pinned)} frames behind registered io_uring buffers of processes with VmPin"
     yield from of_rows(view, Mechanism.PINNED, PROVED, pinned, note, pids=pids)
-    nr_left = nr_pinned - _accounted(view, pinned)
     rest = kept.on_lru
-    if nr_left > 0:
-        yield from _unmapped_pins(view, rest, nr_left, pids)
-        if len(rest) <= nr_left:
+    if left:
+        yield from _unmapped_pins(view, rest, left)
+        if len(rest) <= sum(left.values()):
             rest = rest[:0]
     yield from _vfio(view)
     yield from _pipes(view, rest)
 
 
-def _buffers(view: View) -> tuple[NDArray[np.int64], int, tuple[int, ...]]:
-    """Return rows behind registered buffers, pages that processes have pinned, and those processes."""
+def _buffers(view: View) -> tuple[NDArray[np.int64], tuple[int, ...], dict[int, int]]:
+    """Return rows behind registered buffers, the processes that have pinned pages, and what is left of those.
+
+    Left are, by address space (a negative pid where that is not known), the pages that VmPin counts and that
+    no buffer of it tells.
+    """
     page, tables = view.facts.page_size, view.facts.tables
     pinning = {p.pid: p for p in view.facts.processes if p.vm_pin_bytes}
     # Processes in one address space have its number each.
     by_mm = {p.mm if p.mm is not None else -pid: p.vm_pin_bytes or 0 for pid, p in pinning.items()}
-    ranges = set()
+    ranges: dict[int, set[tuple[int, int]]] = {mm: set() for mm in by_mm}
     for file in view.facts.open_files or ():
         mm = pinning[file.pid].mm if file.pid in pinning else None
         if file.target == IO_URING and mm is not None:
-            ranges |= {(mm, start // page, -(-end // page)) for start, end in _addresses(file)}
-    vpns = [np.arange(start, end) for _, start, end in sorted(ranges)]
-    mms = [np.full(end - start, mm) for mm, start, end in sorted(ranges)]
-    none = np.empty(0, np.int64)
-    pfn = tables.lookup(np.concatenate([none, *mms]), np.concatenate([none, *vpns]))
-    rows = np.unique(view.facts.frames.rows(pfn[pfn >= 0]))
-    return rows[rows >= 0], sum(by_mm.values()) // page, tuple(sorted(pinning))
+            ranges[mm] |= {(start // page, -(-end // page)) for start, end in _addresses(file)}
+    found = [np.empty(0, np.int64)]
+    left = {}
+    for mm, nr_bytes in by_mm.items():
+        vpn = np.concatenate([np.empty(0, np.int64), *(np.arange(*ends) for ends in sorted(ranges[mm]))])
+        pfn = tables.lookup(np.full(len(vpn), mm), vpn)
+        rows = np.unique(view.facts.frames.rows(pfn[pfn >= 0]))
+        rows = rows[rows >= 0]
+        found.append(rows)
+        nr_left = nr_bytes // page - _accounted(view, rows)
+        if nr_left > 0:
+            left[mm] = nr_left
+    return np.unique(np.concatenate(found)), tuple(sorted(pinning)), left
 
 
 def _addresses(file: OpenFile) -> list[tuple[int, int]]:
@@ -138,22 +148,32 @@ def _accounted(view: View, rows: NDArray[np.int64]) -> int:
     return int(np.count_nonzero(~inside) + folios.nr_pages[np.unique(of[inside])].sum())
 
 
-def _unmapped_pins(
-    view: View, rows: NDArray[np.int64], nr_left: int, pids: tuple[int, ...]
-) -> Iterator[Finding]:
+def _unmapped_pins(view: View, rows: NDArray[np.int64], left: dict[int, int]) -> Iterator[Finding]:
     """Yield what VmPin counts and no buffer explains: among anonymous frames that nobody maps, or nowhere."""
+    nr_left = sum(left.values())
+    pids = tuple(sorted([*view.tasks(left), *(-mm for mm in left if mm < 0)]))
+
+    def own(pid: int) -> Finding:
+        nr = sum(left.get(mm, 0) for mm in (*view.mms(pid), -pid))
+        note = f"VmPin counts {nr} pages that no buffer tells"
+        return _unplaced(view, LIKELY if len(rows) else PROVED, nr, (pid,), note)
+
     if len(rows) <= nr_left:
         note = f"{len(rows)} anonymous frames without mapping, {nr_left} pinned pages not found elsewhere"
-        yield from of_rows(view, Mechanism.PINNED, LIKELY, rows, note, pids=pids)
+        for finding in of_rows(view, Mechanism.PINNED, LIKELY, rows, note, pids=pids):
+            yield replace(finding, own=own)
     else:
         mask = np.zeros(len(view.facts.frames), np.bool_)
         mask[rows] = True
         note = f"{nr_left} pinned pages among {len(rows)} anonymous frames without mapping"
-        yield from masked(view, Mechanism.PINNED, LIKELY, mask, nr=nr_left, note=note, pids=pids)
+        for finding in masked(view, Mechanism.PINNED, LIKELY, mask, nr=nr_left, note=note, pids=pids):
+            yield replace(finding, own=own)
     nr_nowhere = nr_left - len(rows)
     if nr_nowhere > 0:
         note = f"VmPin counts {nr_nowhere} more pages than buffers tell; which, no file says"
-        yield _unplaced(view, PROVED, nr_nowhere, pids, note)
+        # Where some are found, the part of each process stands with these.
+        unplaced = _unplaced(view, PROVED, nr_nowhere, pids, note)
+        yield replace(unplaced, own=own if not len(rows) else lambda _pid: None)
 
 
 def _vfio(view: View) -> Iterator[Finding]:

@@ -172,6 +172,10 @@ class View:
         rows = expand(first[partial], end[partial])
         return rows[self.idle[rows]]
 
+    def mms(self, pid: int) -> list[int]:
+        """Return the address space of a process, if it has one."""
+        return [p.mm for p in self.facts.processes if p.pid == pid and p.mm is not None]
+
     def tasks(self, mms: Iterable[int]) -> tuple[int, ...]:
         """Return the processes of address spaces, ascending."""
         return tuple(sorted(pid for mm in set(mms) for pid in self.pids_of_mm.get(mm, ())))

@@ -183,8 +183,29 @@ class Sharing:
     missing: tuple[MissingPart, ...]
 
 
+class Study:
+    """A snapshot that several questions about sharing are asked of: what takes long is done once.
+
+    Parameters
+    ----------
+    snapshot
+        The photograph, with frames and page tables.
+
+    Raises
+    ------
+    SnapshotError, PrivilegeError
+        As `sharing`.
+    """
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.snapshot = snapshot
+        self.facts = known_facts(snapshot)
+        self.survey = survey(self.facts)
+        self.accounts = accounts(self.facts)
+
+
 def sharing(
-    snapshot: Snapshot,
+    snapshot: Snapshot | Study,
     *,
     mechanism: str | None = None,
     pid: int | None = None,
@@ -196,7 +217,7 @@ def sharing(
     Parameters
     ----------
     snapshot
-        The photograph, with frames and page tables.
+        The photograph, with frames and page tables, or a study of it.
     mechanism
         Show this one alone, and the processes that take part.
     pid
@@ -217,12 +238,12 @@ def sharing(
     """
     if mechanism is not None and mechanism not in set(Mechanism):
         raise UsageError(f"no mechanism is called {mechanism}", hint="one of " + ", ".join(Mechanism))
-    about = known_facts(snapshot)
+    study = snapshot if isinstance(snapshot, Study) else Study(snapshot)
+    snapshot, about, surveyed, figures = study.snapshot, study.facts, study.survey, study.accounts
     if pid is not None:
         address_space(snapshot, pid)
     comms = dict(snapshot.table("tasks").rows("pid", "comm"))
     groups = () if group is None else group_rows(about, comms, group)
-    surveyed = survey(about)
     findings = surveyed.findings if pid is None else of_process(surveyed, about, pid)
     if mechanism is not None:
         findings = tuple(finding for finding in findings if finding.mechanism == mechanism)
@@ -234,7 +255,6 @@ def sharing(
         chosen = {taking_part for finding in findings for taking_part in finding.pids}
     if pid is not None:
         chosen = {pid}
-    figures = accounts(about)
     processes = _processes(about, figures, comms, hidden_bytes(surveyed, figures), chosen)
     return Sharing(
         pid=pid,

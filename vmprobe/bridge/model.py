@@ -188,6 +188,7 @@ def unseen(snapshot: Snapshot) -> Unseen:
     rows = list(snapshot.table("tasks", names).rows(*names))
     # What has ended has no page tables any more.
     unread = [row for row in rows if row[1] is not None and not row[0] and row[4] not in {"Z", "X"}]
+    nr_ended = sum(1 for row in rows if row[4] in {"Z", "X"} and row[1] is not None and not row[0])
     resident = [rss for _, _, rss, _, _ in unread]
     nr_cpus = snapshot.manifest["host"].get("nr_cpus")
     moved = snapshot.manifest.get("volatility", {})
@@ -197,12 +198,12 @@ def unseen(snapshot: Snapshot) -> Unseen:
     nr_short_lived = nr_new + sum(1 for *_, state in unread if state is None)
     nr_hidden = _nr_hidden_threads(snapshot, [nr_threads or 1 for _, _, _, nr_threads, _ in rows])
     if nr_new or None in resident or nr_cpus is None:
-        return Unseen(len(resident) + nr_new, None, nr_short_lived, nr_hidden)
+        return Unseen(len(resident) + nr_new, None, nr_short_lived, nr_hidden, nr_ended)
     # Three counters of a process (file, anonymous, shmem) each have up to a batch on every CPU that stat does
     # not add up (lib/percpu_counter.c: compute_batch_value).
     slack = 3 * nr_cpus * max(32, 2 * nr_cpus)
     at_most = sum(rss + slack for rss in resident if rss is not None)
-    return Unseen(len(resident), at_most, nr_short_lived, nr_hidden)
+    return Unseen(len(resident), at_most, nr_short_lived, nr_hidden, nr_ended)
 
 
 def _nr_hidden_threads(snapshot: Snapshot, listed: list[int]) -> int | None:

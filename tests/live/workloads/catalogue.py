@@ -19,7 +19,7 @@ WORKLOADS: Final = {
         Workload("fork-cow", "", anonymous.fork_cow, _ACCOUNTS),
         Workload("guard-pages", "", anonymous.guard_pages, _ACCOUNTS),
         Workload("hugetlb", "hugetlb-pmd-sharing", pools.pmd_sharing),
-        Workload("vvar", "pfnmap", devices.pfnmap),
+        Workload("vvar", "vdso", devices.data_of_vdso),
         Workload("dev-mem", "pfnmap", devices.pfnmap_memory),
         Workload("packet-ring", "mixedmap", devices.packet_ring),
         Workload("vdso", "vdso", devices.vdso),
@@ -44,7 +44,7 @@ WORKLOADS: Final = {
         Workload("half-huge-page", "partial-folio", anonymous.partial_folio),
         Workload("mremap-0", "mapped-twice", anonymous.mapped_twice),
         Workload("pid-namespace", "hidden-mappers", processes.hidden_mappers),
-        Workload("no-task-left", "exiting-mm", processes.exiting_mm, _HOST),
+        Workload("ended-and-held", "exiting-mm", processes.exiting_mm, _HOST),
         Workload("secretmem", "secretmem", files.secretmem),
         Workload("lru-batch", "lru-batch", anonymous.lru_batch, _HOST, alone=True),
     )

@@ -62,7 +62,7 @@ def vdso(control: bool) -> Holding:
 
 
 @contextmanager
-def pfnmap(control: bool) -> Holding:
+def data_of_vdso(control: bool) -> Holding:
     """Keep the data page of the vdso, a mapping of frame numbers; the control does not."""
 
     def work() -> Keep:

@@ -9,6 +9,7 @@ import signal
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Final
 
+from lab.errors import UnavailableError
 from lab.workloads import look
 from lab.workloads.folders import own_folder
 from lab.workloads.made import DisagreesError
@@ -138,7 +139,12 @@ def _mount_proc(folder: str) -> None:
 
 @contextmanager
 def exiting_mm() -> Holding:
-    """End a process while another reads its memory: the address space has no task left."""
+    """End a process while another reads its memory: it is a zombie, and its page tables still stand."""
+    try:
+        with open("/proc/1/maps", "rb") as file:
+            file.read(1)
+    except OSError as error:
+        raise UnavailableError("a process that nobody may read (PID 1) would map the same") from error
 
     def work() -> Keep:
         area, trap = small(NR_PAGES), Area(1)
@@ -147,8 +153,7 @@ def exiting_mm() -> Holding:
         return Keep([area, trap], fds=[fd], facts={"start": area.start, "trap": trap.start, "fd": fd})
 
     with ExitStack() as stack:
-        target = stack.enter_context(ExitStack())
-        (one,) = target.enter_context(bare(work))
+        (one,) = stack.enter_context(bare(work))
         pfns = witness.frames(one.pid, one.facts["start"], NR_PAGES)
         pidfd = os.pidfd_open(one.pid)
         fd = LIBC.syscall(PIDFD_GETFD, pidfd, one.facts["fd"], 0)
@@ -161,7 +166,8 @@ def exiting_mm() -> Holding:
         stack.callback(os.kill, reader, signal.SIGKILL)
         if not select.select([fd], [], [], WAIT_SECONDS)[0]:
             raise DisagreesError("the reader did not stop at the page that is missing")
-        target.close()
+        os.kill(one.pid, signal.SIGKILL)
+        os.waitid(os.P_PID, one.pid, os.WEXITED | os.WNOWAIT)
         witness.expect_counts("pages without a task", pfns, NR_PAGES, 1)
         yield Made([reader], Expected(frames=NR_PAGES))
 

@@ -1,16 +1,20 @@
-"""What `vmprobe sharing` says of a snapshot, asked through the command line within this process.
+"""What `vmprobe sharing` says of a snapshot, asked within this process.
 
-Every command of its own would import everything again, which takes seconds in an emulated guest.
+Every command of its own would import and survey everything again, which takes seconds in an emulated guest.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import json
 from typing import TYPE_CHECKING, Any
 
+from vmprobe.analyses.sharing import Study, sharing
 from vmprobe.cli.main import run
+from vmprobe.render.jsontext import dumps
+from vmprobe.store import load
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,10 +34,14 @@ def photograph(snapshot: Path, procfs: str | None = None) -> None:
     )
 
 
+@functools.lru_cache(maxsize=2)
+def _study(snapshot: Path) -> Study:
+    return Study(load(snapshot))
+
+
 def reported(snapshot: Path, pid: int | None = None) -> Document:
-    """Return the document of `vmprobe sharing`, of the whole host or of one process's part."""
-    words = ["sharing", str(snapshot), "--json", *(["--pid", str(pid)] if pid is not None else [])]
-    document: Document = json.loads(_run(words, {0, 1}))
+    """Return the document of `vmprobe sharing --json`, of the whole host or of one process's part."""
+    document: Document = json.loads(dumps(sharing(_study(snapshot), pid=pid)))
     return document
 
 
