@@ -102,9 +102,9 @@ def holders(view: View) -> Iterator[Finding]:
 
 
 def _buffers(view: View) -> tuple[NDArray[np.int64], tuple[int, ...], dict[int, int]]:
-    """Return rows behind registered buffers, the processes that have pinned pages, and what is left of those.
+    """Return rows behind registered buffers, the processes that pinned them, and what else is pinned.
 
-    Left are, by address space (a negative pid where that is not known), the pages that VmPin counts and that
+    That is, by address space (a negative pid where that is not known), the pages that VmPin counts and that
     no buffer of it tells.
     """
     page, tables = view.facts.page_size, view.facts.tables
@@ -116,7 +116,7 @@ def _buffers(view: View) -> tuple[NDArray[np.int64], tuple[int, ...], dict[int, 
         mm = pinning[file.pid].mm if file.pid in pinning else None
         if file.target == IO_URING and mm is not None:
             ranges[mm] |= {(start // page, -(-end // page)) for start, end in _addresses(file)}
-    found = [np.empty(0, np.int64)]
+    found, told = [np.empty(0, np.int64)], set()
     left = {}
     for mm, nr_bytes in by_mm.items():
         vpn = np.concatenate([np.empty(0, np.int64), *(np.arange(*ends) for ends in sorted(ranges[mm]))])
@@ -124,10 +124,13 @@ def _buffers(view: View) -> tuple[NDArray[np.int64], tuple[int, ...], dict[int, 
         rows = np.unique(view.facts.frames.rows(pfn[pfn >= 0]))
         rows = rows[rows >= 0]
         found.append(rows)
+        if len(rows):
+            told.add(mm)
         nr_left = nr_bytes // page - _accounted(view, rows)
         if nr_left > 0:
             left[mm] = nr_left
-    return np.unique(np.concatenate(found)), tuple(sorted(pinning)), left
+    pids = tuple(sorted(pid for pid, process in pinning.items() if process.mm in told))
+    return np.unique(np.concatenate(found)), pids, left
 
 
 def _addresses(file: OpenFile) -> list[tuple[int, int]]:

@@ -179,6 +179,25 @@ def test_a_bound_counts_what_stat_leaves_out() -> None:
     assert (found.nr_processes, found.resident_at_most) == (1, 40 + 3 * 2 * 32)
 
 
+def test_who_is_unseen_is_told_by_how_long_it_was_there() -> None:
+    tasks = rows(
+        "tasks",
+        "pid kernel_thread rss_pages nr_threads state frozen error",
+        (1, False, 40, 3, "S", False, "Permission denied"),
+        (2, False, None, None, None, False, "vanished while it was read"),
+        (3, False, 0, 1, "Z", False, "has ended (zombie): it has no memory"),
+        (4, False, 7, 1, "S", False, None),
+    )
+    counters = rows("counters", "source scope name value value_after", ("loadavg", "", "nr_threads", 9, 8))
+    still = {"volatility": {"processes_appeared": 0}}
+    found = unseen(snapshot(tasks=tasks, counters=counters, manifest=still))
+    assert (found.nr_processes, found.nr_short_lived, found.nr_ended) == (2, 1, 1)
+    # The fewest of both looks, beyond three threads, one of what vanished and one each of the others.
+    assert found.nr_hidden_threads == 8 - (3 + 1 + 1 + 1)
+    assert found.lasting
+    assert unseen(snapshot(tasks=tasks, manifest=still, without=("counters",))).nr_hidden_threads is None
+
+
 def test_a_choice_of_processes_leaves_unknown_how_many_are_unseen() -> None:
     found = unseen(snapshot(manifest={"options": MANIFEST["options"] | {"pids": [70]}}))
     assert (found.nr_processes, found.resident_at_most) == (None, None)

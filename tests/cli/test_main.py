@@ -193,7 +193,7 @@ def test_no_verb_shows_the_help_and_is_wrong_usage() -> None:
 
 def test_a_shell_can_complete_verbs_and_options() -> None:
     words = {"_VMPROBE_COMPLETE": "bash_complete", "COMP_CWORD": "1"}
-    assert vmprobe(COMP_WORDS="vmprobe sh", **words).stdout == "plain,show\n"
+    assert vmprobe(COMP_WORDS="vmprobe sho", **words).stdout == "plain,show\n"
     options = vmprobe(COMP_WORDS="vmprobe show --js", **(words | {"COMP_CWORD": "2"}))
     assert options.stdout == "plain,--json\n"
 

@@ -242,6 +242,9 @@ def _signed(table: Table, name: str) -> NDArray[np.int64] | None:
 
 def _frame_entries(snapshot: Snapshot) -> FrameEntries:
     table = snapshot.table("mappings", ("mm", "nr_pages", "kind", "pfn", "swap_type"))
+    if not table.has("swap_type"):
+        none = np.empty(0, np.int64)
+        return FrameEntries(none, none, none, none)
     rows = np.flatnonzero(table.equals("kind", "frame-entry") & table.is_valid("pfn"))
     mm, pfn, nr_pages, pseudo_type = (
         table.column(name)[rows].astype(np.int64) for name in ("mm", "pfn", "nr_pages", "swap_type")

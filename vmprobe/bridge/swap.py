@@ -18,12 +18,10 @@ def swap_runs(snapshot: Snapshot) -> tuple[SwapRuns, NDArray[np.int64]]:
     """Return the runs of swapped entries, and the first virtual page of each; none where slots are hidden."""
     table = snapshot.table("mappings", ("mm", "vma", "vpn", "nr_pages", "kind", "swap_type", "swap_offset"))
     none = np.empty(0, np.int64)
-    if not table.has("swap_offset"):
+    if not (table.has("swap_offset") and table.has("swap_type") and table.has("vma")):
         return SwapRuns(none, none, none, none, none), none
-    chosen = table.equals("kind", "swap") & table.is_valid("swap_offset")
-    if table.has("vma"):
-        # What no VMA of the list covers belongs to nobody who could be named.
-        chosen &= table.is_valid("vma")
+    # What no VMA of the list covers belongs to nobody who could be named.
+    chosen = table.equals("kind", "swap") & table.is_valid("swap_offset") & table.is_valid("vma")
     rows = np.flatnonzero(chosen)
     names = ("mm", "swap_type", "swap_offset", "nr_pages", "vma", "vpn")
     mm, area, offset, nr_pages, vma, vpn = (table.column(name)[rows].astype(np.int64) for name in names)
