@@ -91,7 +91,11 @@ _INFO: Final = {
         "0, whoever maps it",
         _RESERVED,
     ),
-    Mechanism.HUGE_ZERO_PAGE: ("the same, of a huge page", "0, whoever maps it", _RESERVED),
+    Mechanism.HUGE_ZERO_PAGE: (
+        "one huge page of zeros stands where huge pages were read before they were written",
+        "0, whoever maps it",
+        _RESERVED,
+    ),
     Mechanism.SHARED_MM: (
         "processes run in one address space (vfork, CLONE_VM): one page table serves them all",
         "1 for all of them",

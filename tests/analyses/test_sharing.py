@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from vmprobe import load
-from vmprobe.analyses.sharing import Sharing, Study, sharing
+from vmprobe.analyses.sharing import Study, sharing
 from vmprobe.collect.redact import Redactor
 from vmprobe.errors import SnapshotError, UsageError
 from vmprobe.tables import MemoryTables
 
 if TYPE_CHECKING:
+    from vmprobe.analyses.sharing_answer import Sharing
     from vmprobe.tables import Snapshot
 
 FOLDER = Path(__file__).parents[2] / "fixtures" / "snapshots"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from vmprobe.analyses.sharing import Sharing, sharing
+from vmprobe.analyses.sharing import sharing
 from vmprobe.analyses.survival import survival_of
 from vmprobe.collect import Options, take
 from vmprobe.collect.redact import Redactor
@@ -19,6 +19,8 @@ from vmprobe.tables import MemoryTables, Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from vmprobe.analyses.sharing_answer import Sharing
 
 pytestmark = [pytest.mark.live, pytest.mark.root, pytest.mark.usefixtures("root_only")]
 PAGE = os.sysconf("SC_PAGE_SIZE")

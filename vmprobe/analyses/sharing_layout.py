@@ -8,25 +8,25 @@ from vmprobe.analyses.report import Fact, Facts, Grid, Kind, Note, Report, grid
 from vmprobe.units import bytes_text, count_text
 
 if TYPE_CHECKING:
-    from vmprobe.analyses.sharing import Sharing, Totals
+    from vmprobe.analyses.sharing_answer import Meaning, Sharing, Totals
 
 
 def layout(answer: Sharing) -> Report:
     """Return a sentence, then what surprises, then the ledger, who has what, and what is missing."""
     parts: list[Grid | Facts | Note] = [Note("", (_sentence(answer),))]
-    parts.append(
-        grid(
-            "Sharing that the page count does not reveal",
-            answer.mechanisms,
-            ("mechanism", "mechanism", Kind.TEXT),
-            ("bytes", "bytes", Kind.BYTES),
-            ("frames", "frames", Kind.COUNT),
-            ("entries", "entries", Kind.COUNT),
-            ("processes", "processes", Kind.COUNT),
-            ("evidence", "evidence", Kind.TEXT),
-        )
-    )
     if answer.mechanisms:
+        parts.append(
+            grid(
+                "Sharing that the page count does not reveal",
+                answer.mechanisms,
+                ("mechanism", "mechanism", Kind.TEXT),
+                ("bytes", "bytes", Kind.BYTES),
+                ("frames", "frames", Kind.COUNT),
+                ("entries", "entries", Kind.COUNT),
+                ("processes", "processes", Kind.COUNT),
+                ("evidence", "evidence", Kind.TEXT),
+            )
+        )
         notes = tuple(f"{row.mechanism}: {row.note}" for row in answer.mechanisms)
         parts.append(Note("Evidence", notes))
     if answer.meanings:
@@ -76,6 +76,8 @@ def _sentence(answer: Sharing) -> str:
     if answer.pid is not None:
         nr = len({row.mechanism for row in answer.mechanisms})
         return f"Process {answer.pid} takes part in {nr} mechanism{'' if nr == 1 else 's'}."
+    if not answer.mechanisms:
+        return "Nothing of what was asked for was found."
     known = [row for row in answer.mechanisms if row.bytes]
     said = [f"{count_text(totals.frames_mapped)} frames mapped, {count_text(answer.unexplained)} unexplained"]
     if known:
@@ -88,12 +90,9 @@ def _sentence(answer: Sharing) -> str:
     return "; ".join(said) + "."
 
 
-def _meaning(each: object) -> str:
-    mechanism, meaning, page_count, in_1998 = (
-        getattr(each, name) for name in ("mechanism", "meaning", "page_count", "in_1998")
-    )
-    then = f" In 1998: {in_1998}." if in_1998 else ""
-    return f"{mechanism}: {meaning}. The page count says: {page_count}.{then}"
+def _meaning(each: Meaning) -> str:
+    then = f" In 1998: {each.in_1998}." if each.in_1998 else ""
+    return f"{each.mechanism}: {each.meaning}. The page count says: {each.page_count}.{then}"
 
 
 def _ledger(totals: Totals) -> Facts:

@@ -171,9 +171,7 @@ class Reader:
         rows = space.user_rows()
         if not rows or self.later is None:
             return None
-        before = zip(
-            space.extents.vpn.tolist(), (space.extents.vpn + space.extents.nr_pages).tolist(), strict=True
-        )
+        before = space.extents.stretches()
         try:
             with self._opened(self.later, space.task, "pagemap") as (_, _, (fd,)):
                 runs = united(self._populated(fd, rows), before)

@@ -66,6 +66,13 @@ class Extents:
         pfns: NDArray[np.uint64] = pagemap.frames(pagemap.expand(self.word[present], nr_pages))
         return pfns
 
+    def stretches(self) -> list[tuple[int, int]]:
+        """Return the half-open ranges of page numbers that the runs cover together, ascending."""
+        end = self.vpn + self.nr_pages
+        first = np.flatnonzero(np.concatenate(([True], self.vpn[1:] != end[:-1])))[: len(self)]
+        last = np.append(first[1:], len(self))[: len(first)] - 1
+        return list(zip(self.vpn[first].tolist(), end[last].tolist(), strict=True))
+
     def part(self, runs: slice | NDArray[np.bool_]) -> Extents:
         """Return some of the runs, as views where they are a slice."""
         return Extents(
@@ -101,10 +108,12 @@ class VmaIndex:
         self.end = np.array([row.end // page_size for row in rows], np.uint64)
 
     def of(self, vpns: NDArray[np.uint64]) -> NDArray[np.uint32]:
-        """Return the index of the VMA that covers each page number, `NO_VMA` for none."""
+        """Return the index of the VMA that covers each page number, `NO_VMA` for none; they ascend."""
         if not len(self.first):
             return np.full(len(vpns), NO_VMA, np.uint32)
-        index = np.searchsorted(self.first, vpns, "right") - 1
+        # There are fewer VMAs than pages: look for where they begin.
+        begins = np.concatenate(([0], np.searchsorted(vpns, self.first), [len(vpns)]))
+        index = np.repeat(np.arange(-1, len(self.first)), np.diff(begins))
         covered = (index >= 0) & (vpns < self.end[index])
         return np.where(covered, index, NO_VMA).astype(np.uint32)
 
@@ -176,7 +185,9 @@ def recheck(
         nr_pages = (np.minimum(ends[chosen], high) - first).astype(np.int64)
         offsets = (np.cumsum(nr_pages) - nr_pages).astype(np.uint64)
         each_vpn = np.repeat(first - offsets, nr_pages) + np.arange(int(nr_pages.sum()), dtype=np.uint64)
-        at = np.searchsorted(vpns, each_vpn)
+        # Where all that is there now was there before, as nearly everywhere, each word has its place.
+        same = len(each_vpn) == len(vpns) and bool((each_vpn == vpns).all())
+        at = np.arange(len(vpns)) if same else np.searchsorted(vpns, each_vpn)
         expected = np.zeros(len(words), np.uint64)
         expected[at] = pagemap.expand(
             pagemap.advance(extents.word[chosen], first - extents.vpn[chosen]), nr_pages

@@ -136,6 +136,8 @@ def kinds(words: NDArray[np.uint64]) -> NDArray[np.uint8]:
     >>> [KINDS[k] for k in kinds(np.array([1 << 63, 1 << 62 | 31 | 4 << 5], np.uint64))]
     ['present', 'guard']
     """
+    if _all_present(words):
+        return np.full(len(words), _PRESENT, np.uint8)
     field = words & PFN_MASK
     swap_type = words & SWAP_TYPE_MASK
     marker = field >> SWAP_OFFSET_SHIFT
@@ -170,8 +172,16 @@ def kinds(words: NDArray[np.uint64]) -> NDArray[np.uint8]:
     return codes.astype(np.uint8, copy=False)
 
 
+def _all_present(words: NDArray[np.uint64]) -> bool:
+    """Whether all words are present ones, as most pieces are that are looked at; bit 63 is the highest."""
+    return bool((words >= PRESENT).all())
+
+
 def _steps(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """Return how much larger the word of the next page is if it continues the run."""
+    if _all_present(words):
+        there: NDArray[np.uint64] = ((words & PFN_MASK) != 0).astype(np.uint64)
+        return there
     codes = kinds(words)
     advances = (words & PFN_MASK) != 0
     return np.where(
