@@ -1,8 +1,8 @@
 """Snapshot and sharing report of a pre-forking server, against smem and page-types on the same processes.
 
 Run as root: ``python benchmarks/bench_sharing.py [--mib 2350] [--forks 40] [--rounds 3]``. A parent touches so
-much memory and forks; all of them are held still. Then, in one run, in turn: ``vmprobe snapshot`` and ``vmprobe
-sharing`` as two commands, smem where it is installed (or ``--smem PATH``), and page-types once for each process
+much memory and forks; all of them are held still. Then, in one run, in turn: ``vmprobe sharing`` alone, which takes its
+snapshot in memory; ``vmprobe snapshot`` and ``vmprobe sharing`` as two commands; smem where it is installed (or ``--smem PATH``), and page-types once for each process
 where that is (or ``--page-types PATH``; it is in ``tools/mm`` of the kernel's source). Printed are seconds,
 the largest memory, and ratios; nothing here is a pass or fail of the test suite.
 """
@@ -93,45 +93,43 @@ def main() -> None:
     options = parser.parse_args()
     if os.geteuid():
         sys.exit("bench_sharing: needs root: frame words are readable by root alone")
-    mine: list[float] = []
+    alone: list[tuple[float, int]] = []
     parts: list[tuple[float, float, int, int]] = []
     others: dict[str, list[float]] = {}
     python = sys.executable
     with tempfile.TemporaryDirectory() as folder, family(options.mib << 20, options.forks) as pids:
         name = f"{folder}/a.vmsnap"
         for _ in range(options.rounds):
+            alone.append(run(python, "-m", "vmprobe", "sharing"))
             taken, peak = run(python, "-m", "vmprobe", "snapshot", "-o", name, "--force")
             told, peak_told = run(python, "-m", "vmprobe", "sharing", name)
-            mine.append(taken + told)
             parts.append((taken, told, peak, peak_told))
             if options.smem:
                 others.setdefault("smem", []).append(run(python, options.smem)[0])
             if options.page_types:
                 each = [run(options.page_types, "-p", str(pid))[0] for pid in pids]
                 others.setdefault("page-types, once for each process", []).append(sum(each))
-    report(options, mine, parts, others)
+    report(options, alone, parts, others)
 
 
 def report(
     options: argparse.Namespace,
-    mine: list[float],
+    alone: list[tuple[float, int]],
     parts: list[tuple[float, float, int, int]],
     others: dict[str, list[float]],
 ) -> None:
     """Print medians, ratios and extremes beside their budgets."""
     entries = (options.forks + 1) * (options.mib << 20) // PAGE
-    median = statistics.median(mine)
-    peak = max(max(part[2:]) for part in parts) >> 20
+    one = statistics.median(seconds for seconds, _ in alone)
     taken, told = (statistics.median(part[at] for part in parts) for at in (0, 1))
     print(f"{entries:,} entries of {options.forks + 1} processes")
-    print(f"snapshot and report   {median:6.2f} s  (budget {BUDGET_SECONDS}): {taken:.2f} and {told:.2f}")
-    print(
-        f"largest memory        {peak:6} MiB (budget {BUDGET_MIB}): "
-        + str([tuple(size >> 20 for size in part[2:]) for part in parts])
-    )
+    print(f"budget                {BUDGET_SECONDS:6.2f} s {BUDGET_MIB:5} MiB")
+    print(f"in one command        {one:6.2f} s {max(size for _, size in alone) >> 20:5} MiB")
+    largest = max(max(part[2:]) for part in parts) >> 20
+    print(f"in two                {taken + told:6.2f} s {largest:5} MiB: {taken:.2f} s and {told:.2f} s")
     for name, seconds in others.items():
         other = statistics.median(seconds)
-        print(f"{name}: {other:.2f} s, {other / median:.2f} times ours")
+        print(f"{name}: {other:.2f} s, {other / one:.2f} times ours in one command")
     for name, path in (("smem", options.smem), ("page-types", options.page_types)):
         if not path:
             print(f"{name}: not installed here")

@@ -157,12 +157,15 @@ def account(
     """
     entries = counted_entries(frames, tables)
     huge, zero = frames.having("HUGE"), frames.having("ZERO_PAGE")
-    counted = sharers(frames, entries)
+    offline = frames.having("NOPAGE")  # persistent memory has no page that counts as resident
 
-    def of_mm(values: NDArray[np.uint32] | NDArray[np.bool_]) -> NDArray[np.int64]:
+    def of_mm(values: NDArray[np.bool_]) -> NDArray[np.int64]:
         if not values.any():  # of huge pages there are none on most hosts
             return np.zeros(nr_mms, np.int64)
-        sums, total = before(values), np.zeros(nr_mms, np.int64)
+        return between(before(values))
+
+    def between(sums: NDArray[np.int64] | NDArray[np.int32]) -> NDArray[np.int64]:
+        total = np.zeros(nr_mms, np.int64)
         for low in range(0, len(entries.mm), PIECE_RUNS):
             mm, start, end = (column[low : low + PIECE_RUNS] for column in entries)
             total += sum_by_owner(mm, sums[end] - sums[start], nr_mms)
@@ -170,6 +173,7 @@ def account(
 
     hugetlb_pages, zero_pages = of_mm(huge), of_mm(zero)
     rss_pages = sum_by_owner(entries.mm, entries.nr_pages, nr_mms) - hugetlb_pages - zero_pages
+    rss_pages -= of_mm(offline)
     moving_pages = np.zeros(nr_mms, np.int64)
     if moving is not None:
         named = row_runs(frames, moving.pfn, moving.nr_pages)
@@ -177,11 +181,13 @@ def account(
         pooled = sum_by_owner(moving.mm[named.run], sums[named.end] - sums[named.start], nr_mms)
         moving_pages = sum_by_owner(moving.mm, moving.nr_pages, nr_mms) - pooled
         hugetlb_pages += pooled
-    normal = ~(huge | zero)
-    del huge, zero
-    uss_pages = of_mm(normal & (counted == 1))
-    pss_units = of_mm(shares(counted, normal, page_size))
-    hidden_pages = of_mm(normal & (counted > coverage(entries.start, entries.end, len(frames))))
+    normal = ~(huge | zero | offline)
+    del huge, zero, offline
+    found = coverage(entries.start, entries.end, len(frames)).view(np.uint32)
+    counted = found if frames.mapcount is None else frames.mapcount
+    uss_pages, hidden_pages = of_mm(normal & (counted <= 1)), of_mm(normal & (counted > found))
+    del found
+    pss_units = between(shares_before(counted, normal, page_size))
     unit = page_size << PSS_SHIFT
     slots = swap_slots(swap)
 
@@ -236,6 +242,22 @@ def shares(counted: NDArray[np.uint32], normal: NDArray[np.bool_], page_size: in
     units = np.zeros(len(counted), np.uint32)
     np.floor_divide(np.uint32(page_size << PSS_SHIFT), counted, out=units, where=normal)
     return units
+
+
+def shares_before(
+    counted: NDArray[np.uint32], normal: NDArray[np.bool_], page_size: int
+) -> NDArray[np.int64]:
+    """Return the sum of what `shares` returns before each row, and of all: of counts that may be 0.
+
+    In place: there is one array, the largest of all that accounts take.
+    """
+    sums = np.zeros(len(counted) + 1, np.int64)
+    units = sums[1:]
+    np.maximum(counted, 1, out=units, casting="unsafe")
+    np.floor_divide(page_size << PSS_SHIFT, units, out=units)
+    units *= normal
+    np.cumsum(units, out=units)
+    return sums
 
 
 def swap_slots(swap: SwapRuns) -> Slots:

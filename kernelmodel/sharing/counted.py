@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from kernelmodel.sharing.view import View
 
-PROVED, LIKELY = Certainty.PROVED, Certainty.LIKELY
+PROVED, LIKELY, POSSIBLE = Certainty.PROVED, Certainty.LIKELY, Certainty.POSSIBLE
 
 
 def of_rows(
@@ -68,6 +68,7 @@ def ksm_zero(view: View) -> Iterator[Finding]:
     """Find the processes for which KSM put the zero page in place of pages of zeros."""
     merged = {process.pid: process.ksm_zero_pages or 0 for process in view.facts.processes}
     pids = tuple(sorted(pid for pid, nr in merged.items() if nr))
+    yield from _ksm_zero_untold(view)
     if not pids:
         return
     # Processes that share an address space have its number each.
@@ -88,6 +89,20 @@ def ksm_zero(view: View) -> Iterator[Finding]:
     )
 
 
+def _ksm_zero_untold(view: View) -> Iterator[Finding]:
+    """Find zero pages in mergeable memory of processes of which no counter tells, as up to 6.5.
+
+    A page that was read before it was written looks the same.
+    """
+    mms = [p.mm for p in view.facts.processes if p.ksm_zero_pages is None and p.mm is not None]
+    vmas = view.flagged("mg")
+    vmas &= np.isin(view.facts.tables.vmas.mm[: len(vmas)], mms)
+    mapped = view.mapped(vmas)
+    rows = mapped.rows[view.page_class[mapped.rows] == PageClass.ZERO]
+    note = "the zero page in mergeable memory (VmFlags mg); this kernel does not count those of KSM"
+    yield from of_rows(view, Mechanism.KSM_ZERO, POSSIBLE, rows, note, pids=mapped.pids)
+
+
 def ksm(view: View) -> Iterator[Finding]:
     """Find merged pages, by their flag or, where that says nothing, by the kernel's counters."""
     facts = view.facts
@@ -102,6 +117,12 @@ def ksm(view: View) -> Iterator[Finding]:
     if not facts.ksm_pages_shared and not pids:
         return
     nr = facts.ksm_pages_shared or None
+    mergeable = view.mapped(view.flagged("mg")).rows
+    mergeable = mergeable[(view.page_class[mergeable] == PageClass.ANON) & (view.ledger.found[mergeable] > 1)]
+    if len(mergeable) == nr:
+        note = f"pages_shared {nr}; as many frames of mergeable memory (VmFlags mg) have several entries"
+        yield from of_rows(view, Mechanism.KSM, LIKELY, mergeable, note, pids=pids or None)
+        return
     yield Finding(
         mechanism=Mechanism.KSM,
         certainty=PROVED,

@@ -165,7 +165,7 @@ def group_costs(
 
     huge = frames.having("HUGE")
     hugetlb_pages = distinct(huge)
-    normal = ~(huge | frames.having("ZERO_PAGE"))
+    normal = ~(huge | frames.having("ZERO_PAGE") | frames.having("NOPAGE"))
     del huge
     found = coverage(entries.start, entries.end, len(frames))
     counted = sharers(frames, entries)

@@ -38,8 +38,9 @@ class Reason(IntEnum):
     ZSMALLOC = 8
     HIDDEN_MAPPERS = 9
     EXITING_MM = 10
-    NO_FRAME = 11
-    UNEXPLAINED = 12
+    DAX = 11
+    NO_FRAME = 12
+    UNEXPLAINED = 13
 
 
 REASON_INFO: Final = {
@@ -60,6 +61,7 @@ REASON_INFO: Final = {
         "exiting-mm",
         "a process mapped it that began or ended while page tables were read, and no other is hidden",
     ),
+    Reason.DAX: ("dax", "a page of persistent memory or of a device is mapped; its frame is not online"),
     Reason.NO_FRAME: ("no-frame", "an entry leads to an address that no frame of this host has"),
 }
 """Name in output and one sentence, of the reasons that are explanations."""
@@ -107,6 +109,7 @@ def explain(
         (zero & more, Reason.ZERO_PAGE),
         (more & has("HUGE"), Reason.HUGETLB_PMD_SHARING),
         (more & (_pfnmap_entries(frames, tables)[rows] >= surplus), Reason.PFNMAP),
+        (more & has("NOPAGE"), Reason.DAX),
         (large & averaged, Reason.LARGE_FOLIO_AVERAGE),
         (zsmalloc, Reason.ZSMALLOC),
         (~more & unseen.lasting, Reason.HIDDEN_MAPPERS),

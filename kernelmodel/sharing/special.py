@@ -9,6 +9,7 @@ Fidelity: where VmFlags were not read, names stand in for them; a driver that ha
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -17,12 +18,14 @@ from kernelmodel.pageclass import PageClass
 from kernelmodel.sharing.counted import of_rows
 from kernelmodel.sharing.finding import Finding
 from kernelmodel.sharing.mechanism import Certainty, Mechanism
+from kernelmodel.sharing.reason import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
+    from kernelmodel.sharing.facts import OpenFile
     from kernelmodel.sharing.view import View
 
 PROVED, LIKELY, POSSIBLE = Certainty.PROVED, Certainty.LIKELY, Certainty.POSSIBLE
@@ -59,6 +62,33 @@ def vdso(view: View) -> Iterator[Finding]:
         )
 
 
+def _own(
+    view: View, finding: Finding, vmas: NDArray[np.bool_], nr_bytes: Callable[[int, NDArray[np.int64]], int]
+) -> Finding:
+    """Let a finding whose frames are not known tell the part of one process: its VMAs, or what it holds.
+
+    Parameters
+    ----------
+    view
+        The host.
+    finding
+        Of all processes; one with rows is given back as it is.
+    vmas
+        The VMAs that it is about.
+    nr_bytes
+        Gives the bytes of a process with these VMAs, 0 where they are not known.
+    """
+    if finding.rows is not None:
+        return finding
+    mm = view.facts.tables.vmas.mm[: len(vmas)]
+
+    def own(pid: int) -> Finding:
+        size = nr_bytes(pid, np.flatnonzero(vmas & np.isin(mm, view.mms(pid))))
+        return replace(finding, nr_bytes=size or None, nr_entries=None, pids=(pid,))
+
+    return replace(finding, own=own)
+
+
 def pfnmap(view: View) -> Iterator[Finding]:
     """Find VMAs of VM_PFNMAP: what stands behind them is known by file and offset alone."""
     unnamed = ~view.named(_has_own_name)
@@ -71,7 +101,7 @@ def pfnmap(view: View) -> Iterator[Finding]:
         if not vmas.any():
             continue
         mapped = view.mapped(vmas)
-        yield Finding(
+        found = Finding(
             mechanism=Mechanism.PFNMAP,
             certainty=certainty,
             rows=mapped.rows if len(mapped.rows) else None,
@@ -81,6 +111,7 @@ def pfnmap(view: View) -> Iterator[Finding]:
             pids=mapped.pids,
             note=f"{told} on {int(vmas.sum())} VMAs; bytes are distinct extents of files",
         )
+        yield _own(view, found, vmas, lambda _pid, mine: view.extent_bytes(mine))
 
 
 def mixedmap(view: View) -> Iterator[Finding]:
@@ -98,7 +129,13 @@ def mixedmap(view: View) -> Iterator[Finding]:
 
 
 def dax(view: View) -> Iterator[Finding]:
-    """Find entries that lead to no frame: in a VMA of a file persistent memory, otherwise nobody knows."""
+    """Find entries that lead to no frame: in a VMA of a file persistent memory, otherwise nobody knows.
+
+    Persistent memory between other memory has a frame that kpageflags calls NOPAGE.
+    """
+    rows = np.flatnonzero(view.ledger.reason == Reason.DAX)
+    note = f"{len(rows)} frames with NOPAGE that page tables lead to"
+    yield from of_rows(view, Mechanism.DAX, LIKELY, rows, note)
     tables = view.facts.tables
     runs = np.flatnonzero(view.outside)
     by_number = view.flagged("pf") | view.named(_has_own_name)
@@ -125,36 +162,50 @@ def perf_ring(view: View) -> Iterator[Finding]:
     """Find rings of perf events; their frames are seen where the kernel counts them."""
     vmas = view.named(PERF.__eq__)
     if vmas.any():
-        mapped = view.mapped(vmas)
-        yield Finding(
+        mapped, page = view.mapped(vmas), view.facts.page_size
+        found = Finding(
             mechanism=Mechanism.PERF_RING,
             certainty=PROVED,
             rows=mapped.rows if len(mapped.rows) else None,
             nr_frames=len(mapped.rows) or None,
             # A ring is not inherited by fork: each VMA has its own.
-            nr_bytes=int(view.nr_pages(np.flatnonzero(vmas)).sum()) * view.facts.page_size,
+            nr_bytes=int(view.nr_pages(np.flatnonzero(vmas)).sum()) * page,
             nr_entries=mapped.nr_entries or None,
             pids=mapped.pids,
             note=f"{int(vmas.sum())} VMAs {PERF}",
         )
+        yield _own(view, found, vmas, lambda _pid, mine: int(view.nr_pages(mine).sum()) * page)
 
 
 def bpf_maps(view: View) -> Iterator[Finding]:
     """Find memory of BPF maps that processes map or hold."""
     fds = [file for file in view.facts.open_files or () if file.target == BPF]
-    sizes = {file.info: _number(file.info, "memlock") for file in fds}
-    known = [size for size in sizes.values() if size is not None]
-    yield from _named_or_held(view, Mechanism.BPF_MAP, view.named(BPF.__eq__), BPF, sum(known) or None)
+
+    def held(files: list[OpenFile]) -> int:
+        sizes = {file.info: _number(file.info, "memlock") for file in files}
+        return sum(size or 0 for size in sizes.values())
+
+    for found in _named_or_held(view, Mechanism.BPF_MAP, view.named(BPF.__eq__), BPF, held(fds) or None):
+        yield _own(
+            view,
+            found,
+            view.named(BPF.__eq__),
+            lambda pid, _mine: held([file for file in fds if file.pid == pid]),
+        )
 
 
 def dma_bufs(view: View) -> Iterator[Finding]:
     """Find buffers that devices share."""
     fds = [file for file in view.facts.open_files or () if file.target.startswith(DMA_BUF)]
-    sizes = {(file.target, file.inode): _number(file.info, "size") for file in fds}
     vmas = view.named(lambda name: name.startswith(DMA_BUF))
-    known = [size for size in sizes.values() if size is not None]
-    held = sum(known) or view.extent_bytes(np.flatnonzero(vmas)) or None
-    yield from _named_or_held(view, Mechanism.DMA_BUF, vmas, DMA_BUF, held)
+
+    def held(files: list[OpenFile], mapped: NDArray[np.int64]) -> int:
+        sizes = {(file.target, file.inode): _number(file.info, "size") for file in files}
+        return sum(size or 0 for size in sizes.values()) or view.extent_bytes(mapped)
+
+    nr_bytes = held(fds, np.flatnonzero(vmas)) or None
+    for found in _named_or_held(view, Mechanism.DMA_BUF, vmas, DMA_BUF, nr_bytes):
+        yield _own(view, found, vmas, lambda pid, mine: held([file for file in fds if file.pid == pid], mine))
 
 
 def secretmem(view: View) -> Iterator[Finding]:

@@ -51,6 +51,7 @@ CASES = [
     ("hugetlb-pmd-sharing", mask("HUGE", "MMAP"), 3, 1, {}),
     ("pfnmap", mask("RESERVED"), 2, 0, {"pfnmap": True}),
     ("large-folio-average", ANON | mask("COMPOUND_HEAD"), 1, 2, {"averaged": True}),
+    ("dax", mask("NOPAGE"), 2, 0, {}),
     ("zsmalloc", mask("MMAP"), 0, 33, {"zspages": 1}),
     ("hidden-mappers", ANON, 1, 2, {"unseen": Unseen(1, 1)}),
     ("hidden-mappers", ANON, 0, 2, {"unseen": Unseen(None, None)}),

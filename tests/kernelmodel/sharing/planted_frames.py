@@ -11,6 +11,7 @@ from tests.kernelmodel.sharing.plants import (
     DRIVER,
     FILE,
     LIKELY,
+    POSSIBLE,
     PROVED,
     ZERO,
     Expected,
@@ -103,6 +104,37 @@ def merged(host: Plants) -> list[Expected]:
     for mm in (0, 1):
         host.map(host.area(mm, 1), [page])
     return [(M.KSM, PROVED, 1, 2, (10, 20), [page])]
+
+
+@plant
+def merged_as_many_as_mergeable_memory_shares(host: Plants) -> list[Expected]:
+    host.told |= {"ksm_trusted": False, "ksm_pages_shared": 2}
+    for at, pid in ((0, 10), (1, 20)):
+        host.processes[at] = replace(host.processes[at], ksm_merging_pages=2)
+        assert host.processes[at].pid == pid
+    pfns = host.frames(3, ANON | mask("KSM"))
+    mergeable = frozenset({"rd", "wr", "mg"})
+    host.map(host.area(0, 3, flags=mergeable), pfns)
+    host.map(host.area(1, 2, flags=mergeable), pfns[:2])
+    return [(M.KSM, LIKELY, 2, 4, (10, 20), pfns[:2])]
+
+
+@plant
+def zero_pages_in_mergeable_memory(host: Plants) -> list[Expected]:
+    zero = [pfn for pfn, word in host.words.items() if word == ZERO]
+    host.map(host.area(1, 3, flags=frozenset({"rd", "wr", "mg"})), zero, at=1)
+    return [
+        (M.ZERO_PAGE, PROVED, 1, 4, (10, 20, 30), zero),
+        (M.KSM_ZERO, POSSIBLE, 1, 4, (20,), zero),
+    ]
+
+
+@plant
+def persistent_memory_among_frames(host: Plants) -> list[Expected]:
+    pfns = host.frames(2, mask("NOPAGE"))
+    host.uncounted |= set(pfns)
+    host.map(host.area(1, 2, name="/pmem/file", dev="103:0", inode=13, shared=True), pfns)
+    return [(M.DAX, LIKELY, 2, 2, (20,), pfns)]
 
 
 @plant
