@@ -1,9 +1,10 @@
 """Snapshot and sharing report of a pre-forking server, against smem and page-types on the same processes.
 
-Run as root: ``python benchmarks/bench_sharing.py [--mib 2350] [--forks 40] [--rounds 3]``. A parent touches so
-much memory and forks; all of them are held still. Then, in one run, in turn: ``vmprobe sharing`` alone, which takes its
-snapshot in memory; ``vmprobe snapshot`` and ``vmprobe sharing`` as two commands; smem where it is installed (or ``--smem PATH``), and page-types once for each process
-where that is (or ``--page-types PATH``; it is in ``tools/mm`` of the kernel's source). Printed are seconds,
+Run as root: ``python benchmarks/bench_sharing.py [--mib 2350] [--forks 40] [--rounds 3]``. A parent
+touches so much memory and forks; all of them are held still. Then, in one run, in turn: ``vmprobe
+sharing`` alone, which takes its snapshot in memory; ``vmprobe snapshot`` and ``vmprobe sharing`` as two
+commands; smem where it is installed (or ``--smem PATH``), and page-types once for each process where
+that is (or ``--page-types PATH``; it is in ``tools/mm`` of the kernel's source). Printed are seconds,
 the largest memory, and ratios; nothing here is a pass or fail of the test suite.
 """
 
