@@ -100,7 +100,8 @@ def _ksm_zero_untold(view: View) -> Iterator[Finding]:
     mapped = view.mapped(vmas)
     rows = mapped.rows[view.page_class[mapped.rows] == PageClass.ZERO]
     note = "the zero page in mergeable memory (VmFlags mg); this kernel does not count those of KSM"
-    for finding in of_rows(view, Mechanism.KSM_ZERO, POSSIBLE, rows, note, pids=mapped.pids):
+    pids = tuple(sorted({*mapped.pids} & {*view.pids_of(rows)}))
+    for finding in of_rows(view, Mechanism.KSM_ZERO, POSSIBLE, rows, note, pids=pids):
         yield replace(finding, nr_entries=None, nr_bytes=None)  # most entries of a zero page are not KSM's
 
 

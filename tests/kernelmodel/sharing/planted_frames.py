@@ -123,6 +123,8 @@ def merged_as_many_as_mergeable_memory_shares(host: Plants) -> list[Expected]:
 def zero_pages_in_mergeable_memory(host: Plants) -> list[Expected]:
     zero = [pfn for pfn, word in host.words.items() if word == ZERO]
     host.map(host.area(1, 3, flags=frozenset({"rd", "wr", "mg"})), zero, at=1)
+    host.processes.append(Process(40, 1, 3))
+    put(host, 3, 2, ANON, flags=frozenset({"rd", "wr", "mg"}))  # mergeable, and nothing was zero
     return [(M.KSM_ZERO, POSSIBLE, 1, None, (20,), zero)]
 
 
