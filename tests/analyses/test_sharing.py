@@ -129,7 +129,7 @@ def test_what_is_not_there_is_refused(shared: Study, asked: dict[str, Any], word
 
 @pytest.mark.parametrize(
     ("without", "words"),
-    [("frames", "table frames"), ("mappings", "table mappings"), ("vmas", "table vmas")],
+    [("frames", "page frames are"), ("mappings", "table mappings"), ("vmas", "table vmas")],
 )
 def test_without_frames_or_page_tables_there_is_no_answer(without: str, words: str) -> None:
     whole = fixture(SHARED)

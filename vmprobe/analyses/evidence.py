@@ -140,6 +140,30 @@ def demand_tables(snapshot: Snapshot, *tables: str) -> None:
             raise SnapshotError(snapshot.path or "snapshot", reason)
 
 
+def demand_frames(evidence: Evidence) -> None:
+    """Refuse a question about page frames where there are none.
+
+    Raises
+    ------
+    PrivilegeError
+        The snapshot was taken now: with the privilege it could be answered.
+    SnapshotError
+        It is a saved one, or was taken without frames.
+    """
+    if evidence.has_flags:
+        return
+    snapshot = evidence.snapshot
+    unread = snapshot.manifest.get("unread", ())
+    entry = next((entry for entry in unread if entry["what"] == "kpageflags"), None)
+    if snapshot.path is None and entry is not None and entry.get("needs"):
+        hint = "run it as root, or ask a snapshot that root took"
+        raise PrivilegeError("page frames (/proc/kpageflags)", entry["needs"], hint=hint)
+    where = snapshot.path or "snapshot"
+    raise SnapshotError(
+        where, f"page frames are {why_missing(snapshot, 'frames', 'kpageflags')}", hint="take one as root"
+    )
+
+
 def refuse_hidden_frames(snapshot: Snapshot) -> NoReturn:
     """Refuse a question about frame numbers where the kernel hid them from who took the snapshot.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Final
 
-from vmprobe.analyses.evidence import FILES, FRAME_NUMBERS, Evidence, why_missing
+from vmprobe.analyses.evidence import FILES, FRAME_NUMBERS, Evidence, demand_frames, why_missing
 from vmprobe.analyses.page_address import resolve
 from vmprobe.analyses.page_answer import Folio, FreeBlock, MappingRow, MechanismOfPage, Movable, Page
 from vmprobe.analyses.process import owners
@@ -16,7 +16,7 @@ from vmprobe.analyses.quirk_detectors import PRESENT, averaged_mapcounts
 from vmprobe.analyses.quirks import trust_ksm
 from vmprobe.analyses.show import MissingPart
 from vmprobe.bridge.page import Frame, cell, frame
-from vmprobe.errors import PrivilegeError, SnapshotError, UsageError
+from vmprobe.errors import UsageError
 
 if TYPE_CHECKING:
     from vmprobe.analyses.page_address import Entry
@@ -60,7 +60,7 @@ def page(snapshot: Snapshot, pfn: int | None = None, *, at: tuple[int, int] | No
             return _nothing(snapshot, entry)
     assert pfn is not None  # one of both is given
     evidence = Evidence(snapshot)
-    _demand_frames(snapshot, evidence)
+    demand_frames(evidence)
     found = frame(
         snapshot,
         pfn,
@@ -125,21 +125,6 @@ def _nothing(snapshot: Snapshot, entry: Entry) -> Page:
     answer: dict[str, Any] = dict.fromkeys(field.name for field in fields(Page))
     answer |= {"pfn": entry.pfn, "page_size": snapshot.page_size, "at": entry}
     return Page(**answer | {"missing": (MissingPart("page", reason),)})
-
-
-def _demand_frames(snapshot: Snapshot, evidence: Evidence) -> None:
-    """Refuse to answer without frames: with the missing privilege where the host was asked just now."""
-    if evidence.has_flags:
-        return
-    unread = snapshot.manifest.get("unread", ())
-    entry = next((entry for entry in unread if entry["what"] == "kpageflags"), None)
-    if snapshot.path is None and entry is not None and entry.get("needs"):
-        hint = "run it as root, or ask a snapshot that root took: `vmprobe page SNAPSHOT PFN`"
-        raise PrivilegeError("page frames (/proc/kpageflags)", entry["needs"], hint=hint)
-    where = snapshot.path or "snapshot"
-    raise SnapshotError(
-        where, f"page frames are {why_missing(snapshot, 'frames', 'kpageflags')}", hint="take one as root"
-    )
 
 
 def _unevictable_allowed(evidence: Evidence) -> bool | None:

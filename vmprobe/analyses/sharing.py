@@ -8,7 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vmprobe.analyses.evidence import Evidence, demand_tables, refuse_hidden_frames, why_missing
+from vmprobe.analyses.evidence import (
+    Evidence,
+    demand_frames,
+    demand_tables,
+    refuse_hidden_frames,
+    why_missing,
+)
 from vmprobe.analyses.process import address_space
 from vmprobe.analyses.quirk_detectors import PRESENT, averaged_mapcounts
 from vmprobe.analyses.quirks import trust_ksm
@@ -25,7 +31,7 @@ from vmprobe.bridge.sharing import (
     of_process,
     survey,
 )
-from vmprobe.errors import SnapshotError, UsageError
+from vmprobe.errors import UsageError
 
 if TYPE_CHECKING:
     from vmprobe.bridge.sharing import Accounts, Facts, Finding, Survey
@@ -128,9 +134,7 @@ def known_facts(snapshot: Snapshot) -> Facts:
     """
     demand_tables(snapshot, "vmas", "mappings")
     evidence = Evidence(snapshot)
-    if not evidence.has_flags:
-        reason = f"table frames is {why_missing(snapshot, 'frames', 'kpageflags')}"
-        raise SnapshotError(snapshot.path or "snapshot", reason, hint="take one as root, without --no-frames")
+    demand_frames(evidence)
     if not snapshot.table("mappings", ("pfn",)).has("pfn"):
         refuse_hidden_frames(snapshot)
     averaged = averaged_mapcounts(evidence).status == PRESENT
