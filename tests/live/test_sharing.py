@@ -97,6 +97,8 @@ def server() -> Iterator[Server]:
     made = Server()
     with made.process:
         yield made
+        # The parent first: it would wait for the word of a worker that is gone.
+        made.process.kill()
         for pid in made.workers:
             os.kill(pid, 9)
 
