@@ -200,10 +200,11 @@ def _explained(connection: duckdb.DuckDBPyConnection, error: duckdb.Error) -> Us
         )
     if isinstance(error, duckdb.PermissionException):
         return UsageError(reason, hint="a query reads the snapshot and nothing else")
-    damaged = isinstance(error, duckdb.IOException | duckdb.InternalException | duckdb.FatalException)
-    # DuckDB 2.0.1 tells of some corrupt footers by its base class; wrong questions have classes of their own.
-    of_file = isinstance(error, duckdb.InvalidInputException) or type(error) is duckdb.Error
-    if damaged or (of_file and "parquet" in reason.lower()):
+    # DuckDB 2.0.1 tells of some corrupt files by its base class; wrong questions have classes of their own.
+    damaged = type(error) is duckdb.Error or isinstance(
+        error, duckdb.IOException | duckdb.InternalException | duckdb.FatalException
+    )
+    if damaged or (isinstance(error, duckdb.InvalidInputException) and "parquet" in reason.lower()):
         return SnapshotError(path, reason, hint="the snapshot is damaged or was replaced; open it again")
     names = ", ".join(snapshot.tables()) if snapshot else ""
     hint = f"tables: {names}, manifest" if isinstance(error, duckdb.CatalogException) and names else None
