@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import time
 from pathlib import Path
@@ -26,10 +25,8 @@ def calm() -> None:
     # Per-CPU lists that hold what is freed: otherwise 6.12 gives it back some seconds later.
     Path("/proc/sys/vm/percpu_pagelist_high_fraction").write_text("8")
     Path("/proc/sys/vm/stat_interval").write_text("600")
-    # With two nodes a page goes to the one that last touched it; kcompactd moves pages unasked.
-    for name in ("kernel/numa_balancing", "vm/compaction_proactiveness"):
-        with contextlib.suppress(FileNotFoundError):  # not on a kernel that cannot do it
-            Path("/proc/sys", name).write_text("0")
+    # kcompactd moves pages unasked.
+    Path("/proc/sys/vm/compaction_proactiveness").write_text("0")
     # khugepaged would make huge pages of our own memory.
     Path("/sys/kernel/mm/transparent_hugepage/khugepaged/scan_sleep_millisecs").write_text("600000")
     PR_SET_THP_DISABLE = 41  # noqa: N806 - as the kernel calls it
