@@ -90,6 +90,10 @@ class Accounts:
                 raise InvariantError(invariant, f"mm {mm}", f"{less[mm]} units are more than {more[mm]}")
 
 
+PIECE_ROWS: Final = 1 << 18
+"""Rows whose shares are computed at a time."""
+
+
 class Entries(NamedTuple):
     """Present entries that the kernel counts, as runs of rows of frames. Arrays of int32: there are many.
 
@@ -226,37 +230,26 @@ def counted_entries(frames: MemMap, tables: PageTables) -> Entries:
     return Entries(*(np.concatenate(parts) for parts in zip(*pieces, strict=True)))
 
 
-def sharers(frames: MemMap, entries: Entries) -> NDArray[np.uint32]:
-    """Return by how many a page of each row is shared, at least 1: uint32."""
-    counted = frames.mapcount
-    if counted is None:
-        counted = coverage(entries.start, entries.end, len(frames)).astype(np.uint32)
-    return np.maximum(counted, np.uint32(1))
-
-
 def shares(counted: NDArray[np.uint32], normal: NDArray[np.bool_], page_size: int) -> NDArray[np.uint32]:
-    """Return what an entry of each row is charged with, in units; nothing where it is not `normal`. uint32.
+    """Return what an entry of each row is charged with, in units; nothing where it is not `normal`.
 
-    That holds pages of up to 512 KiB; no architecture has pages of more than 256.
+    A page that nobody is counted for is charged whole. uint32, which holds pages of up to 512 KiB; no
+    architecture has pages of more than 256.
     """
     units = np.zeros(len(counted), np.uint32)
-    np.floor_divide(np.uint32(page_size << PSS_SHIFT), counted, out=units, where=normal)
+    np.floor_divide(np.uint32(page_size << PSS_SHIFT), np.maximum(counted, 1), out=units, where=normal)
     return units
 
 
 def shares_before(
     counted: NDArray[np.uint32], normal: NDArray[np.bool_], page_size: int
 ) -> NDArray[np.int64]:
-    """Return the sum of what `shares` returns before each row, and of all: of counts that may be 0.
-
-    In place: there is one array, the largest of all that accounts take.
-    """
+    """Return the sum of `shares` before each row, and of all. Piece by piece: there is one large array."""
     sums = np.zeros(len(counted) + 1, np.int64)
-    units = sums[1:]
-    np.maximum(counted, 1, out=units, casting="unsafe")
-    np.floor_divide(page_size << PSS_SHIFT, units, out=units)
-    units *= normal
-    np.cumsum(units, out=units)
+    for low in range(0, len(counted), PIECE_ROWS):
+        part = slice(low, low + PIECE_ROWS)
+        sums[1:][part] = shares(counted[part], normal[part], page_size)
+    np.cumsum(sums, out=sums)
     return sums
 
 

@@ -16,8 +16,8 @@ from kernelmodel.pageclass import PageClass
 from kernelmodel.sharing.finding import Finding
 from kernelmodel.sharing.mechanism import Certainty, Mechanism
 from kernelmodel.sharing.reason import Reason
-from kernelmodel.sharing.runs import before
-from kernelmodel.sharing.view import counts_before, expand
+from kernelmodel.sharing.runs import before, sum_by_owner
+from kernelmodel.sharing.view import expand
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -162,12 +162,12 @@ def mapped_twice(view: View) -> Iterator[Finding]:
     if not len(rows):
         return
     # An address space takes part whose entries are more than the frames that it reaches.
-    before = counts_before(twice)
-    nr_mms = int(view.facts.tables.vmas.mm.max()) + 1
-    entries, frames = np.zeros(nr_mms, np.int64), np.zeros(nr_mms, np.int64)
-    owner = view.facts.tables.vmas.mm[view.of_vma.owner]
-    np.add.at(entries, owner, before[view.of_vma.end] - before[view.of_vma.start])
-    np.add.at(frames, view.of_mm.owner, before[view.of_mm.end] - before[view.of_mm.start])
+    sums = before(twice)
+    vma_mm = view.facts.tables.vmas.mm
+    entries, frames = (
+        sum_by_owner(owner, sums[runs.end] - sums[runs.start], int(vma_mm.max()) + 1)
+        for owner, runs in ((vma_mm[view.of_vma.owner], view.of_vma), (view.of_mm.owner, view.of_mm))
+    )
     pids = view.tasks(np.flatnonzero(entries > frames).tolist())
     note = f"{int((entries - frames).sum())} entries beyond one for each address space"
     yield from of_rows(view, Mechanism.MAPPED_TWICE, PROVED, rows, note, pids=pids)

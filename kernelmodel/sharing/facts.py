@@ -93,7 +93,7 @@ class VmaFacts:
         bool, VM_MAYSHARE (permissions end in s).
     vm_flags
         Two-letter codes of smaps, None of a VMA whose codes were not read; None where none were.
-    rss_bytes, swap_bytes
+    swap_bytes
         int64, what smaps says, -1 where it was not read; None where it was read of no VMA.
     """
 
@@ -103,7 +103,6 @@ class VmaFacts:
     pgoff: NDArray[np.int64]
     shared: NDArray[np.bool_]
     vm_flags: Sequence[frozenset[str] | None] | None = None
-    rss_bytes: NDArray[np.int64] | None = None
     swap_bytes: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
@@ -122,18 +121,10 @@ class Process:
         Address space; None where it has none or it could not be told.
     mm_evidence
         How it is known that tasks share it: ``kcmp`` or ``exclusive-frames``; None of an unshared one.
-    readable
-        Whether its page tables were read.
-    kernel_thread
-        Whether it never has page tables of its own.
-    state
-        Letter of ``/proc/PID/stat``.
     uid
         Real user.
-    rss_pages
-        Resident pages by the kernel's own counters.
-    vm_pin_bytes, vm_lck_bytes, hugetlb_bytes
-        VmPin, VmLck and HugetlbPages of ``/proc/PID/status``.
+    vm_pin_bytes, vm_lck_bytes
+        VmPin and VmLck of ``/proc/PID/status``.
     ksm_merging_pages, ksm_zero_pages
         Of ``/proc/PID/ksm_stat``.
     cgroup
@@ -144,14 +135,9 @@ class Process:
     ppid: int | None = None
     mm: int | None = None
     mm_evidence: str | None = None
-    readable: bool = True
-    kernel_thread: bool = False
-    state: str | None = None
     uid: int | None = None
-    rss_pages: int | None = None
     vm_pin_bytes: int | None = None
     vm_lck_bytes: int | None = None
-    hugetlb_bytes: int | None = None
     ksm_merging_pages: int | None = None
     ksm_zero_pages: int | None = None
     cgroup: str | None = None
@@ -226,8 +212,6 @@ class Facts:
         Frames that KSM merged by ``/sys/kernel/mm/ksm/pages_shared``; None where that was not read.
     ksm_trusted
         False where the kernel sets KSM on every anonymous page.
-    complete
-        Whether every process of the host was to be read.
     page_size
         Bytes of a page.
     cgroup_inode
@@ -249,7 +233,6 @@ class Facts:
     segments: Sequence[SysvSegment] | None
     ksm_pages_shared: int | None
     ksm_trusted: bool
-    complete: bool
     page_size: int = 4096
     cgroup_inode: Mapping[str, int] | None = None
 
@@ -268,7 +251,6 @@ class Facts:
             vmas.pgoff,
             vmas.shared,
             vmas.vm_flags,
-            vmas.rss_bytes,
             vmas.swap_bytes,
         )
         sizes = [len(column) for column in columns if column is not None]

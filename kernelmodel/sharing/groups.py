@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from kernelmodel.errors import InvariantError
-from kernelmodel.sharing.accounting import PSS_SHIFT, counted_entries, sharers, shares, swap_slots
+from kernelmodel.sharing.accounting import PSS_SHIFT, counted_entries, shares, swap_slots
 from kernelmodel.sharing.runs import before, coverage, segments, sum_by_owner
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ def group_costs(
     normal = ~(huge | frames.having("ZERO_PAGE") | frames.having("NOPAGE"))
     del huge
     found = coverage(entries.start, entries.end, len(frames))
-    counted = sharers(frames, entries)
+    counted = np.maximum(found.view(np.uint32) if frames.mapcount is None else frames.mapcount, 1)
     freed = normal & ~frames.having("RESERVED") & (counted <= found) & _of_one_group(own, found)
     freed_pages = distinct(freed)
     freed &= ~frames.having("ANON")

@@ -64,7 +64,7 @@ def unmapped_shmem(view: View) -> Iterator[Finding]:
     """Find memory of tmpfs files and segments that is held without a mapping, and the rest."""
     page = view.facts.page_size
     mask = (view.page_class == PageClass.SHMEM) & view.idle
-    files, in_shmem, of_pid = held_only(view)
+    files, in_shmem, of_pid = _held_only(view)
     nr_held = min(sum(files[file] for file in in_shmem) // page, int(np.count_nonzero(mask)))
 
     def of_files(chosen: set[_File]) -> Finding:
@@ -103,7 +103,7 @@ def unmapped_shmem(view: View) -> Iterator[Finding]:
     yield from masked(view, Mechanism.PAGE_CACHE_UNMAPPED, certainty, mask, nr=max(nr_rest, 0), note=note)
 
 
-def held_only(view: View) -> tuple[dict[_File, int], set[_File], dict[int, set[_File]]]:
+def _held_only(view: View) -> tuple[dict[_File, int], set[_File], dict[int, set[_File]]]:
     """Return files in memory that are held and not mapped: their bytes, those of shmem, those by process."""
     facts = view.facts
     mm_of = {process.pid: process.mm for process in facts.processes}

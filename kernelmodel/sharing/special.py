@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from kernelmodel.sharing.facts import OpenFile
-    from kernelmodel.sharing.view import View
+    from kernelmodel.sharing.view import Mapped, View
 
 PROVED, LIKELY, POSSIBLE = Certainty.PROVED, Certainty.LIKELY, Certainty.POSSIBLE
 
@@ -60,6 +60,29 @@ def vdso(view: View) -> Iterator[Finding]:
             pids=mapped.pids,
             note=f"{int(vmas.sum())} VMAs with the kernel's names; of [vvar] pagemap shows nothing",
         )
+
+
+def _of_mapped(
+    mechanism: Mechanism,
+    certainty: Certainty,
+    mapped: Mapped,
+    *,
+    nr_bytes: int | None,
+    note: str,
+    holders: set[int] | frozenset[int] = frozenset(),
+) -> Finding:
+    """Return the finding of what VMAs lead to, as far as page tables show it, and of who else holds it."""
+    rows = mapped.rows if len(mapped.rows) else None
+    return Finding(
+        mechanism=mechanism,
+        certainty=certainty,
+        rows=rows,
+        nr_frames=None if rows is None else len(rows),
+        nr_bytes=nr_bytes,
+        nr_entries=mapped.nr_entries or None,
+        pids=tuple(sorted({*holders, *mapped.pids})),
+        note=note,
+    )
 
 
 def _own(
@@ -100,15 +123,11 @@ def pfnmap(view: View) -> Iterator[Finding]:
     ):
         if not vmas.any():
             continue
-        mapped = view.mapped(vmas)
-        found = Finding(
-            mechanism=Mechanism.PFNMAP,
-            certainty=certainty,
-            rows=mapped.rows if len(mapped.rows) else None,
-            nr_frames=len(mapped.rows) or None,
+        found = _of_mapped(
+            Mechanism.PFNMAP,
+            certainty,
+            view.mapped(vmas),
             nr_bytes=view.extent_bytes(np.flatnonzero(vmas)),
-            nr_entries=mapped.nr_entries or None,
-            pids=mapped.pids,
             note=f"{told} on {int(vmas.sum())} VMAs; bytes are distinct extents of files",
         )
         yield _own(view, found, vmas, lambda _pid, mine: view.extent_bytes(mine))
@@ -161,20 +180,20 @@ def dax(view: View) -> Iterator[Finding]:
 def perf_ring(view: View) -> Iterator[Finding]:
     """Find rings of perf events; their frames are seen where the kernel counts them."""
     vmas = view.named(PERF.__eq__)
+
+    def size(chosen: NDArray[np.int64]) -> int:
+        # A ring is not inherited by fork: each VMA has its own.
+        return int(view.nr_pages(chosen).sum()) * view.facts.page_size
+
     if vmas.any():
-        mapped, page = view.mapped(vmas), view.facts.page_size
-        found = Finding(
-            mechanism=Mechanism.PERF_RING,
-            certainty=PROVED,
-            rows=mapped.rows if len(mapped.rows) else None,
-            nr_frames=len(mapped.rows) or None,
-            # A ring is not inherited by fork: each VMA has its own.
-            nr_bytes=int(view.nr_pages(np.flatnonzero(vmas)).sum()) * page,
-            nr_entries=mapped.nr_entries or None,
-            pids=mapped.pids,
+        found = _of_mapped(
+            Mechanism.PERF_RING,
+            PROVED,
+            view.mapped(vmas),
+            nr_bytes=size(np.flatnonzero(vmas)),
             note=f"{int(vmas.sum())} VMAs {PERF}",
         )
-        yield _own(view, found, vmas, lambda _pid, mine: int(view.nr_pages(mine).sum()) * page)
+        yield _own(view, found, vmas, lambda _pid, mine: size(mine))
 
 
 def bpf_maps(view: View) -> Iterator[Finding]:
@@ -185,13 +204,9 @@ def bpf_maps(view: View) -> Iterator[Finding]:
         sizes = {file.info: _number(file.info, "memlock") for file in files}
         return sum(size or 0 for size in sizes.values())
 
-    for found in _named_or_held(view, Mechanism.BPF_MAP, view.named(BPF.__eq__), BPF, held(fds) or None):
-        yield _own(
-            view,
-            found,
-            view.named(BPF.__eq__),
-            lambda pid, _mine: held([file for file in fds if file.pid == pid]),
-        )
+    vmas = view.named(BPF.__eq__)
+    for found in _named_or_held(view, Mechanism.BPF_MAP, vmas, BPF, held(fds) or None):
+        yield _own(view, found, vmas, lambda pid, _mine: held([file for file in fds if file.pid == pid]))
 
 
 def dma_bufs(view: View) -> Iterator[Finding]:
@@ -222,15 +237,12 @@ def _named_or_held(
     if not vmas.any() and not holders:
         return
     mapped = view.mapped(vmas)
-    rows = mapped.rows if len(mapped.rows) else None
-    yield Finding(
-        mechanism=mechanism,
-        certainty=PROVED,
-        rows=rows,
-        nr_frames=None if rows is None else len(rows),
-        nr_bytes=held_bytes if rows is None else len(rows) * view.facts.page_size,
-        nr_entries=mapped.nr_entries or None,
-        pids=tuple(sorted(holders | set(mapped.pids))),
+    yield _of_mapped(
+        mechanism,
+        PROVED,
+        mapped,
+        nr_bytes=len(mapped.rows) * view.facts.page_size or held_bytes,
+        holders=holders,
         note=f"{int(vmas.sum())} VMAs {name}, {len(holders)} processes with a descriptor",
     )
 

@@ -14,7 +14,8 @@ import numpy as np
 from kernelmodel.errors import ModelError
 from kernelmodel.sharing import counted, hidden, open_files, special, swapped, unmapped
 from kernelmodel.sharing.finding import Finding
-from kernelmodel.sharing.view import View, counts_before
+from kernelmodel.sharing.runs import before
+from kernelmodel.sharing.view import View
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -111,7 +112,7 @@ def at_frame(survey: Survey, row: int) -> tuple[Finding, ...]:
     return tuple(finding for finding in found if finding is not None)
 
 
-def of_process(survey: Survey, facts: Facts, pid: int) -> tuple[Finding, ...]:
+def of_process(survey: Survey, pid: int) -> tuple[Finding, ...]:
     """Return the part of each finding that a process takes part in.
 
     Frames are those that it reaches by its page tables, processes those among the finding's that reach one of
@@ -140,7 +141,7 @@ def of_process(survey: Survey, facts: Facts, pid: int) -> tuple[Finding, ...]:
                 finding,
                 rows=rows,
                 nr_frames=len(rows),
-                nr_bytes=len(rows) * facts.page_size,
+                nr_bytes=len(rows) * survey.view.facts.page_size,
                 nr_entries=_entries(survey.view, mms, rows),
                 pids=tuple(with_it),
             )
@@ -150,8 +151,6 @@ def of_process(survey: Survey, facts: Facts, pid: int) -> tuple[Finding, ...]:
 
 def _entries(view: View, mms: list[int], rows: NDArray[np.int64]) -> int:
     """Return how many entries of the address spaces lead to the rows."""
-    chosen = np.zeros(len(view.facts.frames), np.bool_)
-    chosen[rows] = True
-    sums = counts_before(chosen)
+    sums = before(view.only(rows))
     runs = np.flatnonzero(np.isin(view.facts.tables.vmas.mm[view.of_vma.owner], mms))
     return int((sums[view.of_vma.end[runs]] - sums[view.of_vma.start[runs]]).sum())

@@ -92,9 +92,7 @@ def migration_entries(view: View) -> Iterator[Finding]:
         return
     # A folio is locked as long as such entries lead to it.
     sure = bool(frames.having("LOCKED")[rows].all()) and not frames.unstable[rows].any()
-    moving = np.zeros(len(frames), np.bool_)
-    moving[rows] = True
-    sums = before(moving)
+    sums = before(view.only(rows))
     nr_kept = sums[pieces.end] - sums[pieces.start]
     nr = int(nr_kept.sum())
     types = sorted(set(entries.pseudo_type[pieces.run[nr_kept > 0]].tolist()))

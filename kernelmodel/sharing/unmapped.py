@@ -166,8 +166,7 @@ def _unmapped_pins(view: View, rows: NDArray[np.int64], left: dict[int, int]) ->
         for finding in of_rows(view, Mechanism.PINNED, LIKELY, rows, note, pids=pids):
             yield replace(finding, own=own)
     else:
-        mask = np.zeros(len(view.facts.frames), np.bool_)
-        mask[rows] = True
+        mask = view.only(rows)
         note = f"{nr_left} pinned pages among {len(rows)} anonymous frames without mapping"
         for finding in masked(view, Mechanism.PINNED, LIKELY, mask, nr=nr_left, note=note, pids=pids):
             yield replace(finding, own=own)

@@ -15,7 +15,7 @@ from kernelmodel.pageclass import PageClass, classify, inherit_from_head
 from kernelmodel.pageflags import mask
 from kernelmodel.sharing.ledger import ledger
 from kernelmodel.sharing.reason import Reason
-from kernelmodel.sharing.runs import coverage, row_runs, unions
+from kernelmodel.sharing.runs import before, coverage, row_runs, unions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -62,20 +62,9 @@ def expand(start: NDArray[np.int64], end: NDArray[np.int64]) -> NDArray[np.int64
     [4, 5, 9]
     """
     nr = end - start
-    before = np.cumsum(nr) - nr
-    numbers: NDArray[np.int64] = np.repeat(start - before, nr) + np.arange(int(nr.sum()))
+    first = np.cumsum(nr) - nr
+    numbers: NDArray[np.int64] = np.repeat(start - first, nr) + np.arange(int(nr.sum()))
     return numbers
-
-
-def counts_before(chosen: NDArray[np.bool_]) -> NDArray[np.int32]:
-    """Return how many rows before each are chosen, and in all. Shape (n + 1,).
-
-    >>> counts_before(np.array([True, False, True])).tolist()
-    [0, 1, 1, 2]
-    """
-    counts = np.zeros(len(chosen) + 1, np.int32)
-    np.cumsum(chosen, out=counts[1:])
-    return counts
 
 
 class View:
@@ -165,12 +154,16 @@ class View:
         wanted = np.isin(self.page_class[first], (PageClass.ANON, PageClass.KSM))
         first, end = first[wanted], end[wanted]
         mapped = self.ledger.reason != Reason.NOT_MAPPED
-        nr_idle, nr_mapped = (
-            sums[end] - sums[first] for sums in (counts_before(self.idle), counts_before(mapped))
-        )
+        nr_idle, nr_mapped = (sums[end] - sums[first] for sums in (before(self.idle), before(mapped)))
         partial = (nr_idle > 0) & (nr_mapped > 0)
         rows = expand(first[partial], end[partial])
         return rows[self.idle[rows]]
+
+    def only(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return the choice of these rows alone."""
+        chosen = np.zeros(len(self.facts.frames), np.bool_)
+        chosen[rows] = True
+        return chosen
 
     def mms(self, pid: int) -> list[int]:
         """Return the address space of a process, if it has one."""
@@ -182,17 +175,15 @@ class View:
 
     def mms_of(self, chosen: NDArray[np.bool_]) -> NDArray[np.int64]:
         """Return the address spaces that reach one of the `chosen` rows, ascending."""
-        before = counts_before(chosen)
-        hit = before[self.of_mm.end] > before[self.of_mm.start]
+        sums = before(chosen)
+        hit = sums[self.of_mm.end] > sums[self.of_mm.start]
         return np.unique(self.of_mm.owner[hit]).astype(np.int64)
 
     def pids_of(self, rows: NDArray[np.int64]) -> tuple[int, ...]:
         """Return the processes that reach one of the rows by their page tables."""
         if not len(rows):
             return ()
-        chosen = np.zeros(len(self.facts.frames), np.bool_)
-        chosen[rows] = True
-        return self.tasks(self.mms_of(chosen).tolist())
+        return self.tasks(self.mms_of(self.only(rows)).tolist())
 
     def reached_by(self, mms: Iterable[int]) -> NDArray[np.bool_]:
         """Return which rows one of the address spaces reaches."""

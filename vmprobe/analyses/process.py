@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Final
 from vmprobe.errors import InputError, PrivilegeError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     from vmprobe.tables import Snapshot
 
 
@@ -49,6 +51,20 @@ def address_space(snapshot: Snapshot, pid: int) -> tuple[str | None, int]:
     if mm is None:
         raise InputError(f"the memory of {name} is not in the snapshot: {error or 'not read'}")
     return comm, mm
+
+
+def ancestors(pid: int, parents: Mapping[int, int | None]) -> Iterator[int]:
+    """Yield the ancestors of a process that are in the snapshot, its parent first; never one of them twice.
+
+    >>> list(ancestors(7, {7: 5, 5: 2, 2: 1, 1: 0}))
+    [5, 2, 1]
+    """
+    seen = {pid}
+    while (parent := parents.get(pid)) in parents and parent not in seen:
+        assert parent is not None
+        seen.add(parent)
+        yield parent
+        pid = parent
 
 
 def owners(snapshot: Snapshot) -> dict[int, list[tuple[int, str | None]]]:

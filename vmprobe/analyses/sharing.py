@@ -99,17 +99,14 @@ def sharing(
         address_space(snapshot, pid)
     comms = dict(snapshot.table("tasks").rows("pid", "comm"))
     groups = () if group is None else group_rows(about, comms, group)
-    findings = surveyed.findings if pid is None else of_process(surveyed, about, pid)
-    if mechanism is not None:
-        findings = tuple(finding for finding in findings if finding.mechanism == mechanism)
-    named = list(dict.fromkeys(finding.mechanism for finding in findings))
-    if mechanism is not None:
+    findings = surveyed.findings if pid is None else of_process(surveyed, pid)
+    chosen = None if pid is None else {pid}
+    if mechanism is None:
+        named = list(dict.fromkeys(finding.mechanism for finding in findings))
+    else:
         named = [Mechanism(mechanism)]
-    chosen = None
-    if mechanism is not None:
-        chosen = {taking_part for finding in findings for taking_part in finding.pids}
-    if pid is not None:
-        chosen = {pid}
+        findings = tuple(finding for finding in findings if finding.mechanism == mechanism)
+        chosen = chosen or {taking_part for finding in findings for taking_part in finding.pids}
     processes = _processes(about, figures, comms, hidden_bytes(surveyed, figures), chosen)
     return Sharing(
         pid=pid,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from vmprobe.analyses.process import ancestors
 from vmprobe.bridge.sharing import PSS_SHIFT, costs
 from vmprobe.errors import UsageError
 
@@ -114,7 +115,9 @@ def _named(about: Facts, comms: dict[int, str | None], how: str) -> dict[str, li
     parents = {process.pid: process.ppid for process in about.processes}
 
     def tree(process: Process) -> str:
-        top = _top(process.pid, parents)
+        # The topmost one below init.
+        line = [process.pid, *(pid for pid in ancestors(process.pid, parents) if pid > 1)]
+        top = line[-1]
         return f"{top} {comms.get(top) or '?'}"
 
     keys: dict[str, Callable[[Process], str]] = {
@@ -131,14 +134,3 @@ def _named(about: Facts, comms: dict[int, str | None], how: str) -> dict[str, li
     for process in with_memory.values():
         groups.setdefault(", ".join(keys[word](process) for word in words), []).append(process.pid)
     return groups
-
-
-def _top(pid: int, parents: dict[int, int | None]) -> int:
-    """Return the topmost ancestor below init, the process itself where its parent is not known."""
-    seen = {pid}
-    while (parent := parents.get(pid)) is not None and parent > 1 and parent in parents:
-        if parent in seen:
-            return pid
-        seen.add(parent)
-        pid = parent
-    return pid

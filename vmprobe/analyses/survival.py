@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
 from vmprobe.analyses.evidence import demand_tables, refuse_hidden_frames
 from vmprobe.analyses.order import demand_order
-from vmprobe.analyses.process import address_space
+from vmprobe.analyses.process import address_space, ancestors
 from vmprobe.bridge.survival import images, private_areas, survive
 from vmprobe.errors import SnapshotError, UsageError
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from vmprobe.bridge.survival import Survival
     from vmprobe.tables import Snapshot
+
+_AREA: Final = ("start", "end", "perms", "name")
 
 
 @dataclass(frozen=True)
@@ -115,71 +120,80 @@ def survival_of(old: Snapshot, new: Snapshot, pid: int) -> SurvivalAnswer:
             refuse_hidden_frames(snapshot)
     comm, parent_then = address_space(old, pid)
     _, parent_now = address_space(new, pid)
-    names = ("pid", "start_time", "mm", "ppid", "comm")
-    then = {row[0]: row for row in old.table("tasks", names).rows(*names)}
-    now = {row[0]: row for row in new.table("tasks", names).rows(*names)}
-    if then[pid][1] != now[pid][1]:
+    then, now = _tasks(old), _tasks(new)
+    if then[pid].start_time != now[pid].start_time:
         raise UsageError(f"process {pid} of the later snapshot is another one than that of the earlier")
-    workers = [row for row in now.values() if row[2] not in (None, parent_now) and _below(row[0], pid, now)]
+    parents = {task.pid: task.ppid for task in now.values()}
+    workers = [
+        task
+        for task in now.values()
+        if task.mm not in (None, parent_now) and pid in ancestors(task.pid, parents)
+    ]
     if not workers:
         raise UsageError(f"nothing runs below process {pid} ({comm or '?'}) in the later snapshot")
-    page = old.page_size
     before, after = images(old), images(new)
+    image_then, image_now = before.of(parent_then), after.of(parent_now)
     areas = private_areas(old, parent_then)
-    rows = []
-    lost, dropped, losers = (np.zeros(len(areas), np.int64) for _ in range(3))
-    image_pages = np.zeros(len(areas), np.int64)
-    for number, start_time, mm, _, name in workers:
-        known = then.get(number)
-        there = known is not None and known[1] == start_time and known[2] is not None
-        found = survive(
-            (before.of(parent_then), before.of(known[2] if known is not None and there else None)),
-            (after.of(parent_now), after.of(mm)),
-            old,
-            areas,
-            seconds,
-        )
-        image_pages = found.image_pages
-        lost += found.lost_pages
-        dropped += found.dropped_pages
-        losers += found.lost_pages > 0
-        rows.append(
-            WorkerRow(
-                number,
-                name,
-                there,
-                int(found.old_pages.sum()) * page,
-                int(found.new_pages.sum()) * page,
-                found.survival_permille,
-                int(found.lost_pages.sum()) * page,
-                int(found.dropped_pages.sum()) * page,
-                int(found.gained_pages.sum()) * page,
-                round(found.lost_per_minute * page) if there else None,
-            )
-        )
-    table = old.table("vmas", ("start", "end", "perms", "name"))
-    listed = list(table.rows("start", "end", "perms", "name"))
-    area_rows = []
-    for at in np.flatnonzero(lost).tolist():
-        start, end, perms, name = listed[areas[at]]
-        had, gone, none = (int(pages[at]) * page for pages in (image_pages, lost, dropped))
-        area_rows.append(AreaRow(start, end, perms, name, had, gone, none, int(losers[at])))
+    found = []
+    for task in workers:
+        known = then.get(task.pid)
+        there = known if known is not None and known.start_time == task.start_time else None
+        mm_then = None if there is None else there.mm
+        pairs = ((image_then, before.of(mm_then)), (image_now, after.of(task.mm)))
+        found.append((task, mm_then is not None, survive(*pairs, old, areas, seconds)))
+    page = old.page_size
+    rows = [_worker(task, lived, page, known=there) for task, there, lived in found]
+    survived = [lived for _, _, lived in found]
     return SurvivalAnswer(
         pid=pid,
         comm=comm,
         seconds=seconds,
-        image_bytes=int(image_pages.sum()) * page,
+        image_bytes=int(survived[0].image_pages.sum()) * page,
         workers=tuple(sorted(rows, key=lambda row: (-row.lost_bytes, row.pid))),
-        areas=tuple(sorted(area_rows, key=lambda row: (-row.lost_bytes, row.start))),
+        areas=tuple(sorted(_areas(old, areas, survived), key=lambda row: (-row.lost_bytes, row.start))),
     )
 
 
-def _below(pid: int, root: int, tasks: dict[int, tuple[int, int, int, int, str]]) -> bool:
-    """Whether `root` is an ancestor of process `pid`."""
-    seen = set()
-    while pid in tasks and pid not in seen:
-        seen.add(pid)
-        pid = tasks[pid][3]
-        if pid == root:
-            return True
-    return False
+class _Task(NamedTuple):
+    pid: int
+    start_time: int | None
+    mm: int | None
+    ppid: int | None
+    comm: str | None
+
+
+def _tasks(snapshot: Snapshot) -> dict[int, _Task]:
+    rows = snapshot.table("tasks", _Task._fields).rows(*_Task._fields)
+    return {row[0]: _Task(*row) for row in rows}
+
+
+def _worker(task: _Task, lived: Survival, page: int, *, known: bool) -> WorkerRow:
+    """Return the row of one worker; `known` is whether it was there in the earlier snapshot."""
+    return WorkerRow(
+        task.pid,
+        task.comm,
+        known,
+        int(lived.old_pages.sum()) * page,
+        int(lived.new_pages.sum()) * page,
+        lived.survival_permille,
+        int(lived.lost_pages.sum()) * page,
+        int(lived.dropped_pages.sum()) * page,
+        int(lived.gained_pages.sum()) * page,
+        round(lived.lost_per_minute * page) if known else None,
+    )
+
+
+def _areas(old: Snapshot, areas: NDArray[np.int64], survived: list[Survival]) -> list[AreaRow]:
+    """Return the VMAs of which some worker lost something."""
+    page = old.page_size
+    lost = np.sum([lived.lost_pages for lived in survived], axis=0)
+    dropped = np.sum([lived.dropped_pages for lived in survived], axis=0)
+    losers = np.sum([lived.lost_pages > 0 for lived in survived], axis=0)
+    listed = list(old.table("vmas", _AREA).rows(*_AREA))
+    rows = []
+    for at in np.flatnonzero(lost).tolist():
+        sizes = (int(pages[at]) * page for pages in (survived[0].image_pages, lost, dropped))
+        image_bytes, lost_bytes, dropped_bytes = sizes
+        start, end, perms, name = listed[areas[at]]
+        rows.append(AreaRow(start, end, perms, name, image_bytes, lost_bytes, dropped_bytes, int(losers[at])))
+    return rows

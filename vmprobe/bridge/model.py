@@ -184,19 +184,19 @@ def unseen(snapshot: Snapshot) -> Unseen:
     """Return who may map frames without being in the page tables that were read."""
     if snapshot.selective:
         return Unseen(None, None, None, None)
-    names = ("kernel_thread", "error", "rss_pages", "nr_threads", "state")
-    rows = list(snapshot.table("tasks", names).rows(*names))
+    names = ("kernel_thread", "error", "state", "rss_pages")
+    closed = [row[2:] for row in snapshot.table("tasks", names).rows(*names) if row[1] and not row[0]]
     # What has ended has no page tables any more.
-    unread = [row for row in rows if row[1] is not None and not row[0] and row[4] not in {"Z", "X"}]
-    nr_ended = sum(1 for row in rows if row[4] in {"Z", "X"} and row[1] is not None and not row[0])
-    resident = [rss for _, _, rss, _, _ in unread]
+    ended = [state in {"Z", "X"} for state, _ in closed]
+    unread = [row for row, gone in zip(closed, ended, strict=True) if not gone]
+    resident = [rss for _, rss in unread]
     nr_cpus = snapshot.manifest["host"].get("nr_cpus")
     moved = snapshot.manifest.get("volatility", {})
     # Who came, or came and went, between the first look at page tables and the map counts.
     nr_new = max(moved.get("processes_appeared") or 0, moved.get("forks") or 0)
     # stat, the first that is read of a process, was not there any more.
-    nr_short_lived = nr_new + sum(1 for *_, state in unread if state is None)
-    nr_hidden = _nr_hidden_threads(snapshot, [nr_threads or 1 for _, _, _, nr_threads, _ in rows])
+    nr_short_lived = nr_new + sum(1 for state, _ in unread if state is None)
+    nr_hidden, nr_ended = _nr_hidden_threads(snapshot), sum(ended)
     if nr_new or None in resident or nr_cpus is None:
         return Unseen(len(resident) + nr_new, None, nr_short_lived, nr_hidden, nr_ended)
     # Three counters of a process (file, anonymous, shmem) each have up to a batch on every CPU that stat does
@@ -206,20 +206,23 @@ def unseen(snapshot: Snapshot) -> Unseen:
     return Unseen(len(resident), at_most, nr_short_lived, nr_hidden, nr_ended)
 
 
-def _nr_hidden_threads(snapshot: Snapshot, listed: list[int]) -> int | None:
+def _nr_hidden_threads(snapshot: Snapshot) -> int | None:
     """Return how many threads the machine has beyond those of the processes that were listed.
 
     The last word of /proc/loadavg counts all of them, whatever PID namespace they are in
-    (``fs/proc/loadavg.c``).
+    (``fs/proc/loadavg.c``). The smaller of both looks is taken.
     """
+    if not snapshot.has("counters"):
+        return None
     names = ("source", "name", "value", "value_after")
-    counted = (
-        [row[2:] for row in snapshot.table("counters").rows(*names) if row[:2] == ("loadavg", "nr_threads")]
-        if snapshot.has("counters")
-        else []
-    )
-    looks = [nr for row in counted for nr in row if nr is not None]
-    return max(0, min(looks) - sum(listed)) if looks else None
+    looks = [
+        nr
+        for source, name, *both in snapshot.table("counters").rows(*names)
+        for nr in both
+        if (source, name) == ("loadavg", "nr_threads") and nr is not None
+    ]
+    listed = sum(nr or 1 for (nr,) in snapshot.table("tasks", ("nr_threads",)).rows("nr_threads"))
+    return max(0, min(looks) - listed) if looks else None
 
 
 def counter(snapshot: Snapshot, source: str, name: str) -> Any:

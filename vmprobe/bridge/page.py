@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from kernelmodel.consistency.counts import REASON_INFO, Reason, check_counts
 from kernelmodel.movability import (
     MOVABILITY_INFO,
     Movability,
@@ -17,6 +16,7 @@ from kernelmodel.movability import (
 from kernelmodel.pageblock import CONTENT_NAMES, Content, pageblocks
 from kernelmodel.pageclass import CLASS_INFO, PageClass, classify, inherit_from_head
 from kernelmodel.pageflags import describe, mask
+from kernelmodel.sharing.reason import REASON_INFO, Reason
 from vmprobe.bridge.model import host_model
 from vmprobe.bridge.resources import ram_ranges
 from vmprobe.bridge.sharing import at_frame, facts_about, survey
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from kernelmodel.host import HostModel
     from kernelmodel.movability import MovabilityInfo
+    from vmprobe.bridge.sharing import Survey
     from vmprobe.bridge.zones import BlockType
     from vmprobe.tables import Snapshot, Table
 
@@ -176,6 +177,7 @@ def frame(
     page_class = _class(word, codes[row], trust_ksm=trust_ksm) if known else None
     allocated = page_class is not None and page_class not in NOT_FOLIOS
     mappings = _mappings(model, pfn)
+    surveyed = _survey(snapshot, model, trust_ksm=trust_ksm)
     info = _movability(model, row, codes[row], word, mappings)
     return Frame(
         row=row,
@@ -192,16 +194,15 @@ def frame(
         ),
         block=_block(model, codes, pfn, snapshot),
         mappings=mappings,
-        difference=DIFFERENCES.get(Reason(check_counts(model)[1][row])),
-        mechanisms=_mechanisms(snapshot, model, row, trust_ksm=trust_ksm),
+        difference=None if surveyed is None else DIFFERENCES.get(Reason(surveyed.ledger.reason[row])),
+        mechanisms=None if surveyed is None else _mechanisms(surveyed, row),
         verdict=info.verdict.word,
         reason=info.reason,
     )
 
 
-def _mechanisms(
-    snapshot: Snapshot, model: HostModel, row: int, *, trust_ksm: bool
-) -> tuple[tuple[str, str, str], ...] | None:
+def _survey(snapshot: Snapshot, model: HostModel, *, trust_ksm: bool) -> Survey | None:
+    """Return who shares what on the host; None where map counts or page tables are missing."""
     if model.tables is None or model.frames.mapcount is None:
         return None
     about = facts_about(
@@ -213,7 +214,11 @@ def _mechanisms(
         averaged=model.averaged,
         ksm_trusted=trust_ksm,
     )
-    found = at_frame(survey(about), row)
+    return survey(about)
+
+
+def _mechanisms(surveyed: Survey, row: int) -> tuple[tuple[str, str, str], ...]:
+    found = at_frame(surveyed, row)
     return tuple((each.mechanism.value, each.certainty.word, each.note) for each in found)
 
 

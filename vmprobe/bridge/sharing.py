@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,7 +19,6 @@ from kernelmodel.sharing.facts import (
 from kernelmodel.sharing.finding import Finding
 from kernelmodel.sharing.groups import GroupCosts, group_costs
 from kernelmodel.sharing.mechanism import MECHANISM_INFO, Mechanism
-from kernelmodel.sharing.open_files import held_only
 from kernelmodel.sharing.survey import Survey, at_frame, of_process, survey
 from vmprobe.bridge.model import counter, frames, page_tables, unseen
 from vmprobe.bridge.swap import swap_runs
@@ -56,8 +55,6 @@ __all__ = [
     "of_process",
     "survey",
 ]
-
-_SMAPS_BYTES: Final = ("rss_bytes", "swap_bytes")
 
 
 def facts(snapshot: Snapshot, *, averaged: bool, ksm_trusted: bool) -> Facts:
@@ -112,12 +109,11 @@ def facts_about(
         swap=swap_runs(snapshot)[0],
         frame_entries=_frame_entries(snapshot),
         memcg=_memcg(snapshot),
-        processes=_processes(snapshot),
+        processes=_rows(snapshot, "tasks", Process) or (),
         open_files=_rows(snapshot, "fds", OpenFile),
         segments=_rows(snapshot, "sysv_shm", SysvSegment),
         ksm_pages_shared=ksm_pages_shared if isinstance(ksm_pages_shared, int) else None,
         ksm_trusted=ksm_trusted,
-        complete=not snapshot.selective,
         page_size=snapshot.page_size,
         cgroup_inode=_cgroup_inode(snapshot),
     )
@@ -171,35 +167,6 @@ def _nr_mms(about: Facts) -> int:
     return max(highest, *(process.mm for process in about.processes if process.mm is not None), -1) + 1
 
 
-def _processes(snapshot: Snapshot) -> tuple[Process, ...]:
-    names = (
-        "pid", "ppid", "mm", "mm_evidence", "error", "kernel_thread", "state", "uid", "rss_pages",
-        "vm_pin_bytes", "vm_lck_bytes", "hugetlb_bytes", "ksm_merging_pages", "ksm_zero_pages", "cgroup",
-    )  # fmt: skip
-    rows = snapshot.table("tasks", names).rows(*names)
-    return tuple(
-        Process(
-            pid=pid,
-            ppid=ppid,
-            mm=mm,
-            mm_evidence=evidence,
-            readable=error is None,
-            kernel_thread=bool(kernel_thread),
-            state=state,
-            uid=uid,
-            rss_pages=rss,
-            vm_pin_bytes=pin,
-            vm_lck_bytes=lck,
-            hugetlb_bytes=hugetlb,
-            ksm_merging_pages=merging,
-            ksm_zero_pages=zero,
-            cgroup=cgroup,
-        )
-        for pid, ppid, mm, evidence, error, kernel_thread, state, uid, rss, pin, lck, hugetlb, merging, zero,
-        cgroup in rows
-    )  # fmt: skip
-
-
 def _rows(snapshot: Snapshot, name: str, row: type[Any]) -> tuple[Any, ...] | None:
     """Return the rows of a table as objects; None without the table."""
     if not snapshot.has(name):
@@ -209,9 +176,8 @@ def _rows(snapshot: Snapshot, name: str, row: type[Any]) -> tuple[Any, ...] | No
 
 
 def _vma_facts(snapshot: Snapshot) -> VmaFacts:
-    names = ("name", "dev", "inode", "pgoff", "perms", "vm_flags", *_SMAPS_BYTES)
+    names = ("name", "dev", "inode", "pgoff", "perms", "vm_flags", "swap_bytes")
     table = snapshot.table("vmas", names)
-    told: dict[str, NDArray[np.int64] | None] = {name: _signed(table, name) for name in _SMAPS_BYTES}
     vm_flags = None
     if table.has("vm_flags"):
         known = table.is_valid("vm_flags").tolist()
@@ -227,8 +193,7 @@ def _vma_facts(snapshot: Snapshot) -> VmaFacts:
         pgoff=table.column("pgoff").astype(np.int64),
         shared=np.array([perms.endswith("s") for perms in table.column("perms").tolist()], np.bool_),
         vm_flags=vm_flags,
-        rss_bytes=told["rss_bytes"],
-        swap_bytes=told["swap_bytes"],
+        swap_bytes=_signed(table, "swap_bytes"),
     )
 
 
@@ -279,8 +244,12 @@ def hidden_bytes(surveyed: Survey, figures: Accounts) -> dict[int, int]:
     Huge pages of hugetlb that its page tables lead to, and files in memory that it holds and does not map.
     """
     about = surveyed.view.facts
-    nr_bytes, _, of_pid = held_only(surveyed.view)
-    found = {pid: sum(nr_bytes[file] for file in files) for pid, files in of_pid.items()}
+    found: dict[int, int] = {}
+    for finding in surveyed.findings:
+        if finding.mechanism is Mechanism.FD_ONLY:
+            assert finding.own is not None
+            parts = ((pid, finding.own(pid)) for pid in finding.pids)
+            found |= {pid: part.nr_bytes for pid, part in parts if part is not None and part.nr_bytes}
     for process in about.processes:
         if process.mm is not None and figures.hugetlb_pages[process.mm]:
             pages = int(figures.hugetlb_pages[process.mm])

@@ -116,7 +116,7 @@ def an_empty_file_and_a_file_on_disk(host: Plants) -> None:
 
 @miss
 def held_by_whom_nothing_is_known(host: Plants) -> None:
-    host.processes.append(Process(40, 1, None, readable=False))
+    host.processes.append(Process(40, 1, None))
     host.files.append(OpenFile(40, 5, "/memfd:x (deleted)", "00:01", 99, "tmpfs", PAGE, PAGE))
 
 

@@ -142,7 +142,6 @@ class Plants:
             segments=self.segments,
             ksm_pages_shared=0,
             ksm_trusted=True,
-            complete=True,
             page_size=PAGE,
             cgroup_inode={"/a": 501, "/b": 502},
         )

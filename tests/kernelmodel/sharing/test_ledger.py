@@ -128,7 +128,7 @@ def test_the_parts_of_processes_are_the_recount(seed: int) -> None:
     for pid in (10, 20, 42):
         mm = next(mm for mm, pids in host.pids.items() if pid in pids)
         whole = {(f.mechanism, f.certainty): f for f in answer.findings if pid in f.pids}
-        for part in of_process(answer, facts, pid):
+        for part in of_process(answer, pid):
             finding = whole.pop((part.mechanism, part.certainty))
             if part.rows is None:
                 continue

@@ -153,13 +153,13 @@ def test_a_process_is_told_of_its_part() -> None:
     planted_holders.memfd_passed_and_unmapped(host)
     facts = host.facts()
     answer = survey(facts)
-    parts = {part.mechanism: part for part in of_process(answer, facts, 20)}
+    parts = {part.mechanism: part for part in of_process(answer, 20)}
     assert set(parts) == {M.ZERO_PAGE, M.VDSO, M.SAME_FILE_OTHER_PATH, M.FD_ONLY}
     other_path = parts[M.SAME_FILE_OTHER_PATH]
     assert (other_path.nr_frames, other_path.nr_entries, other_path.pids) == (2, 2, (10, 20))
     assert parts[M.FD_ONLY].rows is None
     assert (parts[M.ZERO_PAGE].nr_entries, parts[M.ZERO_PAGE].pids) == (1, (10, 20, 30))
-    assert of_process(answer, facts, 999) == ()
+    assert of_process(answer, 999) == ()
 
 
 def test_unread_parts_are_not_looked_for() -> None:

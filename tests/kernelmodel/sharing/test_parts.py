@@ -27,7 +27,7 @@ def parts(host: Plants, mechanism: Mechanism) -> dict[int, Part | None]:
     answer = survey(facts)
 
     def of(pid: int) -> Part | None:
-        found = [part for part in of_process(answer, facts, pid) if part.mechanism == mechanism]
+        found = [part for part in of_process(answer, pid) if part.mechanism == mechanism]
         assert len(found) <= 1
         return figures(found[0]) if found else None
 
