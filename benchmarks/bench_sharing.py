@@ -14,6 +14,7 @@ import argparse
 import contextlib
 import mmap
 import os
+import random
 import resource
 import shutil
 import signal
@@ -34,12 +35,12 @@ BUDGET_MIB = 600
 
 
 @contextlib.contextmanager
-def family(nr_bytes: int, nr_forks: int) -> Iterator[list[int]]:
+def family(nr_bytes: int, nr_forks: int, run_pages: int = 0) -> Iterator[list[int]]:
     """Hold a parent that touched `nr_bytes` and its forks; give their pids."""
     ready, told = os.pipe()
     parent = os.fork()
     if parent == 0:
-        hold(nr_bytes, nr_forks, told)
+        hold(nr_bytes, nr_forks, run_pages, told)
     os.close(told)
     try:
         with os.fdopen(ready) as lines:
@@ -50,14 +51,18 @@ def family(nr_bytes: int, nr_forks: int) -> Iterator[list[int]]:
         os.waitpid(parent, 0)
 
 
-def hold(nr_bytes: int, nr_forks: int, told: int) -> None:
+def hold(nr_bytes: int, nr_forks: int, run_pages: int, told: int) -> None:
     """Be the parent: touch memory, fork, say who, and wait for the end, which ends the forks too."""
     import ctypes
 
     memory = mmap.mmap(-1, nr_bytes, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     memory.madvise(mmap.MADV_NOHUGEPAGE)
-    for at in range(0, nr_bytes, PAGE):
-        memory[at] = 1
+    step = run_pages * PAGE or nr_bytes
+    begins = list(range(0, nr_bytes, step))
+    random.Random(1998).shuffle(begins)
+    for begin in begins:
+        for at in range(begin, min(begin + step, nr_bytes), PAGE):
+            memory[at] = 1
     children = []
     for _ in range(nr_forks):
         child = os.fork()
@@ -88,6 +93,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--mib", type=int, default=2350)
     parser.add_argument("--forks", type=int, default=40)
+    parser.add_argument("--run-pages", type=int, default=0, help="scatter memory: so many pages at a time")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--smem", default=shutil.which("smem"))
     parser.add_argument("--page-types", default=shutil.which("page-types"))
@@ -98,7 +104,10 @@ def main() -> None:
     parts: list[tuple[float, float, int, int]] = []
     others: dict[str, list[float]] = {}
     python = sys.executable
-    with tempfile.TemporaryDirectory() as folder, family(options.mib << 20, options.forks) as pids:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        family(options.mib << 20, options.forks, options.run_pages) as pids,
+    ):
         name = f"{folder}/a.vmsnap"
         for _ in range(options.rounds):
             alone.append(run(python, "-m", "vmprobe", "sharing"))

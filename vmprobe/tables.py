@@ -7,7 +7,7 @@ loads only what a question needs.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -265,6 +265,13 @@ class Snapshot:
     def has(self, name: str) -> bool:
         """Whether the table is there."""
         return name in self.source.names()
+
+    def released(self, *names: str) -> Snapshot:
+        """Return the snapshot without what it holds of these tables in memory; one on disk holds nothing."""
+        if not isinstance(self.source, MemoryTables):
+            return self
+        kept = {name: table for name, table in self.source.tables.items() if name not in names}
+        return replace(self, source=MemoryTables(kept))
 
     def table(self, name: str, columns: Sequence[str] | None = None) -> Table:
         """Return a table by name, reading only `columns` where it comes from disk.

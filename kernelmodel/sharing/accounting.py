@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 
 from kernelmodel.errors import InvariantError
-from kernelmodel.sharing.runs import PIECE_RUNS, before, coverage, row_runs, sum_by_owner
+from kernelmodel.sharing.runs import PIECE_RUNS, Reach, before, coverage, reach, row_runs, sum_by_owner
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from kernelmodel.memmap import MemMap
-    from kernelmodel.page_tables import PageTables
+    from kernelmodel.page_tables import PageTables, VmaTable
     from kernelmodel.sharing.facts import FrameEntries, SwapRuns
 
 PSS_SHIFT: Final = 12
@@ -94,27 +94,6 @@ PIECE_ROWS: Final = 1 << 18
 """Rows whose shares are computed at a time."""
 
 
-class Entries(NamedTuple):
-    """Present entries that the kernel counts, as runs of rows of frames. Arrays of int32: there are many.
-
-    Parameters
-    ----------
-    mm
-        Address space of each run.
-    start, end
-        Half-open rows.
-    """
-
-    mm: NDArray[np.int32]
-    start: NDArray[np.int32]
-    end: NDArray[np.int32]
-
-    @property
-    def nr_pages(self) -> NDArray[np.int32]:
-        """Entries of each run."""
-        return self.end - self.start
-
-
 class Slots(NamedTuple):
     """Swapped entries on the stretches that their ends cut swap space into. Arrays of int64.
 
@@ -136,7 +115,7 @@ class Slots(NamedTuple):
 
 def account(
     frames: MemMap,
-    tables: PageTables,
+    entries: Reach,
     swap: SwapRuns,
     nr_mms: int,
     page_size: int,
@@ -150,8 +129,8 @@ def account(
 
     Parameters
     ----------
-    frames, tables, swap
-        Page frames, present entries, swapped entries.
+    frames, entries, swap
+        Page frames, present entries as `counted_entries` gives them, swapped entries.
     nr_mms
         Address spaces are numbered from 0 to `nr_mms` - 1.
     page_size
@@ -159,7 +138,6 @@ def account(
     moving
         Entries that are not present but name a frame.
     """
-    entries = counted_entries(frames, tables)
     huge, zero = frames.having("HUGE"), frames.having("ZERO_PAGE")
     offline = frames.having("NOPAGE")  # persistent memory has no page that counts as resident
 
@@ -170,13 +148,13 @@ def account(
 
     def between(sums: NDArray[np.int64] | NDArray[np.int32]) -> NDArray[np.int64]:
         total = np.zeros(nr_mms, np.int64)
-        for low in range(0, len(entries.mm), PIECE_RUNS):
+        for low in range(0, len(entries.owner), PIECE_RUNS):
             mm, start, end = (column[low : low + PIECE_RUNS] for column in entries)
             total += sum_by_owner(mm, sums[end] - sums[start], nr_mms)
         return total
 
     hugetlb_pages, zero_pages = of_mm(huge), of_mm(zero)
-    rss_pages = sum_by_owner(entries.mm, entries.nr_pages, nr_mms) - hugetlb_pages - zero_pages
+    rss_pages = sum_by_owner(entries.owner, entries.nr_pages, nr_mms) - hugetlb_pages - zero_pages
     rss_pages -= of_mm(offline)
     moving_pages = np.zeros(nr_mms, np.int64)
     if moving is not None:
@@ -213,21 +191,17 @@ def account(
     )
 
 
-def counted_entries(frames: MemMap, tables: PageTables) -> Entries:
-    """Return the entries that lead to frames, those of VM_PFNMAP areas left out."""
-    mm, pfn, nr_pages = tables.vmas.mm[tables.vma], tables.pfn, tables.nr_pages
-    if tables.vmas.pfnmap is not None and tables.vmas.pfnmap.any():
-        kept = ~tables.vmas.pfnmap[tables.vma]
-        mm, pfn, nr_pages = mm[kept], pfn[kept], nr_pages[kept]
-    pieces = []
-    for low in range(0, len(pfn), PIECE_RUNS):
-        part = slice(low, low + PIECE_RUNS)
-        rows = row_runs(frames, pfn[part], nr_pages[part])
-        pieces.append([column.astype(np.int32) for column in (mm[part][rows.run], rows.start, rows.end)])
-    if not pieces:
-        none = np.empty(0, np.int32)
-        return Entries(none, none, none)
-    return Entries(*(np.concatenate(parts) for parts in zip(*pieces, strict=True)))
+def counted_entries(frames: MemMap, tables: PageTables) -> Reach:
+    """Return the entries that lead to frames by address space, those of VM_PFNMAP areas left out."""
+    return without_pfnmap(reach(frames, tables.vma, tables.pfn, tables.nr_pages)[0], tables.vmas)
+
+
+def without_pfnmap(of_vma: Reach, vmas: VmaTable) -> Reach:
+    """Return the runs of VMAs as runs of their address spaces, those of VM_PFNMAP areas left out."""
+    owner, start, end = of_vma
+    if vmas.pfnmap is not None and vmas.pfnmap.any():
+        owner, start, end = (part[~vmas.pfnmap[of_vma.owner]] for part in of_vma)
+    return Reach(vmas.mm.astype(np.int32)[owner], start, end)
 
 
 def shares(counted: NDArray[np.uint32], normal: NDArray[np.bool_], page_size: int) -> NDArray[np.uint32]:

@@ -14,17 +14,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from kernelmodel.errors import InvariantError
-from kernelmodel.sharing.accounting import PSS_SHIFT, counted_entries, shares, swap_slots
+from kernelmodel.sharing.accounting import PSS_SHIFT, shares, swap_slots
 from kernelmodel.sharing.runs import before, coverage, segments, sum_by_owner
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from kernelmodel.memmap import MemMap
-    from kernelmodel.page_tables import PageTables
-    from kernelmodel.sharing.accounting import Entries
     from kernelmodel.sharing.facts import SwapRuns
-    from kernelmodel.sharing.runs import Ints, Segments
+    from kernelmodel.sharing.runs import Ints, Reach, Segments
 
 
 @dataclass(frozen=True)
@@ -132,7 +130,7 @@ class _Charges(NamedTuple):
 
 def group_costs(
     frames: MemMap,
-    tables: PageTables,
+    entries: Reach,
     swap: SwapRuns,
     member_of: NDArray[np.int64],
     whole: NDArray[np.bool_],
@@ -146,8 +144,9 @@ def group_costs(
 
     Parameters
     ----------
-    frames, tables, swap
-        Page frames, present entries, swapped entries, of all processes and not of those of the groups alone.
+    frames, entries, swap
+        Page frames, present entries as `counted_entries` gives them, swapped entries, of all processes and
+        not of those of the groups alone.
     member_of
         int64, group of each address space, -1 for none.
     whole
@@ -157,8 +156,7 @@ def group_costs(
     page_size
         Bytes.
     """
-    entries = counted_entries(frames, tables)
-    own = _own(member_of[entries.mm], entries.start, entries.end, whole[entries.mm])
+    own = _own(member_of[entries.owner], entries.start, entries.end, whole[entries.owner])
 
     def distinct(values: NDArray[Any]) -> NDArray[np.int64]:
         return _distinct(own, values, nr_groups)
@@ -175,7 +173,7 @@ def group_costs(
     freed_file_pages = distinct(freed)
     del freed
     rows = (counted, found, normal)
-    charges = _charges(own, entries, member_of[entries.mm], rows, nr_groups=nr_groups, page_size=page_size)
+    charges = _charges(own, entries, member_of[entries.owner], rows, nr_groups=nr_groups, page_size=page_size)
     slots = swap_slots(swap)
     swapped = _own(member_of[swap.mm], slots.start, slots.end, whole[swap.mm])
     return GroupCosts(
@@ -214,7 +212,7 @@ def _of_one_group(own: Segments, found: NDArray[np.int32] | NDArray[np.int64]) -
 
 def _charges(
     own: Segments,
-    entries: Entries,
+    entries: Reach,
     group: NDArray[np.int64],
     rows: tuple[NDArray[np.uint32], NDArray[np.int32] | NDArray[np.int64], NDArray[np.bool_]],
     *,

@@ -41,12 +41,20 @@ class RowRuns(NamedTuple):
     nr_outside: int
 
 
-class Union(NamedTuple):
-    """What runs cover together: disjoint, not even touching, ascending by owner, then row. All int64."""
+class Reach(NamedTuple):
+    """What owners reach: runs of rows [start, end), the owner an address space or a VMA.
 
-    owner: NDArray[np.int64]
-    start: NDArray[np.int64]
-    end: NDArray[np.int64]
+    int32 where they stand for page tables: there are many of them.
+    """
+
+    owner: Ints
+    start: Ints
+    end: Ints
+
+    @property
+    def nr_pages(self) -> Ints:
+        """Rows of each run."""
+        return self.end - self.start
 
 
 class Segments(NamedTuple):
@@ -100,8 +108,23 @@ def row_runs(frames: MemMap, pfn: NDArray[np.int64], nr_pages: NDArray[np.int64]
     return RowRuns(run[order], start[order], end[order], nr_outside)
 
 
-def unions(owner: NDArray[np.int64], first_row: NDArray[np.int64], nr: NDArray[np.int64]) -> Union:
+def reach(
+    frames: MemMap, owner: NDArray[np.int64], pfn: NDArray[np.int64], nr_pages: NDArray[np.int64]
+) -> tuple[Reach, int]:
+    """Return runs of frames as runs of rows, int32, in their order, and how many entries lead to no row."""
+    pieces, nr_outside = [np.empty((3, 0), np.int32)], 0
+    for low in range(0, len(pfn), PIECE_RUNS):
+        part = slice(low, low + PIECE_RUNS)
+        rows = row_runs(frames, pfn[part], nr_pages[part])
+        pieces.append(np.array((owner[part][rows.run], rows.start, rows.end), np.int32))
+        nr_outside += rows.nr_outside
+    return Reach(*np.concatenate(pieces, axis=1)), nr_outside
+
+
+def unions(owner: Ints, first_row: Ints, nr: Ints) -> Reach:
     """Return what the runs of each owner cover together. O(runs log runs).
+
+    Disjoint, not even touching, ascending by owner, then row; of the type of `first_row`.
 
     >>> found = unions(np.array([7, 3, 7, 7]), np.array([4, 4, 0, 3]), np.array([2, 1, 2, 2]))
     >>> [part.tolist() for part in found]
@@ -117,10 +140,12 @@ def unions(owner: NDArray[np.int64], first_row: NDArray[np.int64], nr: NDArray[n
                 unions(owner[low:high], first_row[low:high], nr[low:high])
                 for low, high in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True)
             ]
-            return Union(*(np.concatenate(parts) for parts in zip(*pieces, strict=True)))
-    owner, first_row, nr = (part[nr > 0] for part in (owner, first_row, nr))
+            return Reach(*(np.concatenate(parts) for parts in zip(*pieces, strict=True)))
+    kind: Any = first_row.dtype
+    owner, first_row, nr = (part[nr > 0].astype(np.int64, copy=False) for part in (owner, first_row, nr))
     if not len(owner):
-        return Union(owner, first_row, nr)
+        none = np.empty(0, kind)
+        return Reach(none, none, none)
     # Owner and row as one number. Starts and ends are sorted apart: which belong together does not matter.
     stride = int((first_row + nr).max()) + 1
     opens, closes = np.sort(owner * stride + first_row), np.sort(owner * stride + first_row + nr)
@@ -129,7 +154,9 @@ def unions(owner: NDArray[np.int64], first_row: NDArray[np.int64], nr: NDArray[n
     np.less(closes[:-1], opens[1:], out=begins[1:-1])
     start, end = opens[begins[:-1]], closes[begins[1:]]
     owner = start // stride
-    return Union(owner, start - owner * stride, end - owner * stride)
+    start -= owner * stride
+    end -= owner * stride
+    return Reach(owner.astype(kind), start.astype(kind, copy=False), end.astype(kind, copy=False))
 
 
 def coverage(

@@ -155,6 +155,8 @@ def dax(view: View) -> Iterator[Finding]:
     rows = np.flatnonzero(view.ledger.reason == Reason.DAX)
     note = f"{len(rows)} frames with NOPAGE that page tables lead to"
     yield from of_rows(view, Mechanism.DAX, LIKELY, rows, note)
+    if not view.nr_outside:
+        return
     tables = view.facts.tables
     runs = np.flatnonzero(view.outside)
     by_number = view.flagged("pf") | view.named(_has_own_name)

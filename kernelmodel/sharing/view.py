@@ -13,9 +13,10 @@ import numpy as np
 
 from kernelmodel.pageclass import PageClass, classify, inherit_from_head
 from kernelmodel.pageflags import mask
+from kernelmodel.sharing.accounting import without_pfnmap
 from kernelmodel.sharing.ledger import ledger
 from kernelmodel.sharing.reason import Reason
-from kernelmodel.sharing.runs import before, coverage, row_runs, unions
+from kernelmodel.sharing.runs import before, coverage, reach, row_runs, unions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from kernelmodel.sharing.facts import Facts
     from kernelmodel.sharing.ledger import Ledger
-    from kernelmodel.sharing.runs import RowRuns, Union
+    from kernelmodel.sharing.runs import Ints, Reach
 
 
 class Mapped(NamedTuple):
@@ -35,33 +36,13 @@ class Mapped(NamedTuple):
     pids: tuple[int, ...]
 
 
-class Reach(NamedTuple):
-    """Runs of rows, half open; owner is an address space or a VMA. int32: there are many of them."""
-
-    owner: NDArray[np.int32]
-    start: NDArray[np.int32]
-    end: NDArray[np.int32]
-
-
-def _compact(owner: NDArray[np.int64], start: NDArray[np.int64], end: NDArray[np.int64]) -> Reach:
-    return Reach(*(part.astype(np.int32) for part in (owner, start, end)))
-
-
-def _outside(pieces: RowRuns, nr_pages: NDArray[np.int64]) -> NDArray[np.int64]:
-    outside = np.zeros(len(nr_pages), np.int64)
-    if pieces.nr_outside:
-        np.add.at(outside, pieces.run, pieces.start - pieces.end)
-        outside += nr_pages
-    return outside
-
-
-def expand(start: NDArray[np.int64], end: NDArray[np.int64]) -> NDArray[np.int64]:
+def expand(start: Ints, end: Ints) -> NDArray[np.int64]:
     """Return every number in the half-open ranges, one range after the other.
 
     >>> expand(np.array([4, 9]), np.array([6, 10])).tolist()
     [4, 5, 9]
     """
-    nr = end - start
+    nr = (end - start).astype(np.int64)
     first = np.cumsum(nr) - nr
     numbers: NDArray[np.int64] = np.repeat(start - first, nr) + np.arange(int(nr.sum()))
     return numbers
@@ -84,44 +65,51 @@ class View:
             if process.mm is not None:
                 self.pids_of_mm[process.mm] = (*self.pids_of_mm.get(process.mm, ()), process.pid)
         nr_rows = len(frames)
-        pieces = row_runs(frames, tables.pfn, tables.nr_pages)
-        self.outside = _outside(pieces, tables.nr_pages)
-        """int64, entries of each run of the page tables that lead to no row."""
-        found = coverage(pieces.start, pieces.end, nr_rows).astype(np.int32, copy=False)
-        vma, nr_pages = tables.vma[pieces.run], pieces.end - pieces.start
-        self.of_vma = _compact(vma, pieces.start, pieces.end)
+        self.of_vma, self.nr_outside = reach(frames, tables.vma, tables.pfn, tables.nr_pages)
         """Runs of each VMA, in the order of the page tables."""
-        together = unions(tables.vmas.mm[vma], pieces.start, nr_pages)
-        self.of_mm = _compact(*together)
+        found = coverage(self.of_vma.start, self.of_vma.end, nr_rows).astype(np.int32, copy=False)
+        nr_pages = self.of_vma.nr_pages
+        owner = tables.vmas.mm.astype(np.int32)[self.of_vma.owner]
+        self.of_mm = unions(owner, self.of_vma.start, nr_pages)
         """Runs of each address space, disjoint."""
         self.nr_mms = found
         """int32, address spaces that reach each row."""
-        if int(nr_pages.sum()) != int((together.end - together.start).sum()):
-            self.nr_mms = coverage(together.start, together.end, nr_rows).astype(np.int32, copy=False)
-        nr_outside = pieces.nr_outside
-        del pieces, vma, nr_pages
-        reached = self._add_further_tasks(together)
-        del together
+        if int(nr_pages.sum()) != int(self.of_mm.nr_pages.sum()):
+            reached = coverage(self.of_mm.start, self.of_mm.end, nr_rows)
+            self.nr_mms = reached.astype(np.int32, copy=False)
+        del owner, nr_pages
         self.ledger: Ledger = ledger(
             frames,
             tables,
             found,
-            reached,
-            nr_outside,
+            self._add_further_tasks(),
+            self.nr_outside,
             unseen=facts.unseen,
             zspages=facts.zspages,
             averaged=facts.averaged,
         )
 
-    def _add_further_tasks(self, together: Union) -> NDArray[np.int32]:
+    def _add_further_tasks(self) -> NDArray[np.int32]:
         """Return the processes that reach each row: those of an address space beyond the first are added."""
         reached = self.nr_mms
         for mm, pids in self.pids_of_mm.items():
             if len(pids) > 1:
-                mine = together.owner == mm
-                again = coverage(together.start[mine], together.end[mine], len(reached)) > 0
-                reached = reached + again * np.int32(len(pids) - 1)
+                reached = reached + self.reached_by([mm]) * np.int32(len(pids) - 1)
         return reached
+
+    @cached_property
+    def entries(self) -> Reach:
+        """Runs of each address space that its accounts are made from."""
+        return without_pfnmap(self.of_vma, self.facts.tables.vmas)
+
+    @cached_property
+    def outside(self) -> NDArray[np.int64]:
+        """int64, entries of each run of the page tables that lead to no row."""
+        tables = self.facts.tables
+        pieces = row_runs(self.facts.frames, tables.pfn, tables.nr_pages)
+        outside = tables.nr_pages.copy()
+        np.subtract.at(outside, pieces.run, pieces.end - pieces.start)
+        return outside
 
     @cached_property
     def _run_words(self) -> NDArray[np.uint64]:
@@ -188,8 +176,7 @@ class View:
     def reached_by(self, mms: Iterable[int]) -> NDArray[np.bool_]:
         """Return which rows one of the address spaces reaches."""
         mine = np.isin(self.of_mm.owner, list(mms))
-        start, end = self.of_mm.start[mine].astype(np.int64), self.of_mm.end[mine].astype(np.int64)
-        return coverage(start, end, len(self.facts.frames)) > 0
+        return coverage(self.of_mm.start[mine], self.of_mm.end[mine], len(self.facts.frames)) > 0
 
     def holders(self, vmas: NDArray[np.bool_]) -> tuple[int, ...]:
         """Return the processes that have one of the VMAs."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from kernelmodel.sharing.accounting import PSS_SHIFT, Accounts, account
+from kernelmodel.sharing.accounting import PSS_SHIFT, Accounts, account, counted_entries
 from kernelmodel.sharing.facts import SwapRuns
 from kernelmodel.sharing.groups import group_costs
 from kernelmodel.sharing.runs import coverage, row_runs
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from kernelmodel.memmap import MemMap
     from kernelmodel.page_tables import PageTables
+    from kernelmodel.sharing.runs import Reach
     from vmprobe.tables import Snapshot
 
 pytestmark = [pytest.mark.live, pytest.mark.root, pytest.mark.usefixtures("root_only")]
@@ -75,8 +76,12 @@ class Seen:
     """Address of the private area of small pages."""
 
     @property
+    def entries(self) -> Reach:
+        return counted_entries(self.frames, self.tables)
+
+    @property
     def accounts(self) -> Accounts:
-        made = account(self.frames, self.tables, self.swap, max(self.mms.values()) + 1, PAGE)
+        made = account(self.frames, self.entries, self.swap, max(self.mms.values()) + 1, PAGE)
         made.validate()
         return made
 
@@ -169,7 +174,13 @@ def test_the_family_and_those_outside_pay_for_its_frames(seen: Seen) -> None:
     of_family = np.full(nr_mms, -1)
     of_family[list(seen.mms.values())] = 0
     costs = group_costs(
-        seen.frames, seen.tables, seen.swap, of_family, np.ones(nr_mms, np.bool_), nr_groups=1, page_size=PAGE
+        seen.frames,
+        seen.entries,
+        seen.swap,
+        of_family,
+        np.ones(nr_mms, np.bool_),
+        nr_groups=1,
+        page_size=PAGE,
     )
     costs.validate()
     assert costs.pss_units[0] == seen.accounts.pss_units.sum()

@@ -6,6 +6,7 @@ tells are None.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from vmprobe.analyses.evidence import (
@@ -39,7 +40,9 @@ if TYPE_CHECKING:
 
 
 class Study:
-    """A snapshot that several questions about sharing are asked of: what takes long is done once.
+    """A snapshot that several questions about sharing are asked of: what takes long is done once, when asked.
+
+    Page tables are not held twice: of a snapshot in memory those may go, once nobody else has it.
 
     Parameters
     ----------
@@ -53,10 +56,18 @@ class Study:
     """
 
     def __init__(self, snapshot: Snapshot) -> None:
-        self.snapshot = snapshot
         self.facts = known_facts(snapshot)
-        self.survey = survey(self.facts)
-        self.accounts = accounts(self.facts)
+        self.snapshot = snapshot.released("mappings")
+
+    @cached_property
+    def survey(self) -> Survey:
+        """What is shared, and how that is known."""
+        return survey(self.facts)
+
+    @cached_property
+    def accounts(self) -> Accounts:
+        """What each address space has."""
+        return accounts(self.survey)
 
 
 def sharing(
@@ -98,7 +109,7 @@ def sharing(
     if pid is not None:
         address_space(snapshot, pid)
     comms = dict(snapshot.table("tasks").rows("pid", "comm"))
-    groups = () if group is None else group_rows(about, comms, group)
+    groups = () if group is None else group_rows(surveyed, comms, group)
     findings = surveyed.findings if pid is None else of_process(surveyed, pid)
     chosen = None if pid is None else {pid}
     if mechanism is None:

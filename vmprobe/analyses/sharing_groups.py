@@ -12,7 +12,7 @@ from vmprobe.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from vmprobe.bridge.sharing import Facts, Process
+    from vmprobe.bridge.sharing import Facts, Process, Survey
 
 HOW: Final = "comm, uid, cgroup, tree or pid, several with commas between, or pids: 12,34"
 
@@ -57,13 +57,13 @@ class GroupRow:
     swap_freed_bytes: int
 
 
-def group_rows(about: Facts, comms: dict[int, str | None], how: str) -> tuple[GroupRow, ...]:
+def group_rows(surveyed: Survey, comms: dict[int, str | None], how: str) -> tuple[GroupRow, ...]:
     """Return the groups, those with the most distinct frames first.
 
     Parameters
     ----------
-    about
-        The facts.
+    surveyed
+        The host.
     comms
         Name of each process.
     how
@@ -75,8 +75,9 @@ def group_rows(about: Facts, comms: dict[int, str | None], how: str) -> tuple[Gr
     UsageError
         It is none of these, or a process has no memory in the snapshot.
     """
+    about = surveyed.view.facts
     named = _named(about, comms, how)
-    found = costs(about, [frozenset(pids) for pids in named.values()])
+    found = costs(surveyed, [frozenset(pids) for pids in named.values()])
     page = about.page_size
     rows = [
         GroupRow(

@@ -124,23 +124,23 @@ def page_tables(snapshot: Snapshot) -> PageTables | None:
     table = snapshot.table("mappings", ("mm", "vma", "vpn", "nr_pages", "kind", "pfn"))
     if not table.has("pfn"):
         return None
-    chosen = np.flatnonzero(table.equals("kind", "present") & table.is_valid("pfn"))
+    chosen = table.equals("kind", "present") & table.is_valid("pfn")
     vmas = vma_table(snapshot)
-    mm = table.column("mm")[chosen].astype(np.int64)
-    vpn = table.column("vpn")[chosen].astype(np.int64)
-    index = np.full(len(chosen), -1, np.int64)
+    mm = table.column("mm")[chosen]
+    vpn = table.column("vpn")[chosen].view(np.int64)
+    index = np.full(len(mm), -1, np.int64)
     if table.has("vma"):
         listed = table.is_valid("vma")[chosen]
         # The vma column is the row number in vmas.
         index[listed] = table.column("vma")[chosen][listed]
     nr_pages = table.column("nr_pages")[chosen].astype(np.int64)
     highest = int((vpn + nr_pages).max()) if len(vpn) else 0
-    vmas = _with_stand_ins(vmas, np.unique(mm[index < 0]), highest)
+    vmas = _with_stand_ins(vmas, np.unique(mm[index < 0]).astype(np.int64), highest)
     stand_in = np.flatnonzero(~vmas.listed)
     missing = np.flatnonzero(index < 0)
     if len(missing):
         index[missing] = stand_in[np.searchsorted(vmas.mm[stand_in], mm[missing])]
-    pfn = table.column("pfn")[chosen].astype(np.int64)
+    pfn = table.column("pfn")[chosen].view(np.int64)
     if ((mm[1:] < mm[:-1]) | ((mm[1:] == mm[:-1]) & (vpn[1:] < vpn[:-1]))).any():
         order = np.lexsort((vpn, mm))
         index, vpn, pfn, nr_pages = index[order], vpn[order], pfn[order], nr_pages[order]

@@ -119,24 +119,25 @@ def facts_about(
     )
 
 
-def accounts(about: Facts) -> Accounts:
+def accounts(surveyed: Survey) -> Accounts:
     """Return what each address space has."""
-    nr_mms = _nr_mms(about)
+    about, entries = surveyed.view.facts, surveyed.view.entries
     return account(
-        about.frames, about.tables, about.swap, nr_mms, about.page_size, moving=about.frame_entries
+        about.frames, entries, about.swap, _nr_mms(about), about.page_size, moving=about.frame_entries
     )
 
 
-def costs(about: Facts, groups: Sequence[frozenset[int]]) -> GroupCosts:
+def costs(surveyed: Survey, groups: Sequence[frozenset[int]]) -> GroupCosts:
     """Return what groups of processes cost together.
 
     Parameters
     ----------
-    about
-        The facts.
+    surveyed
+        The host.
     groups
         The pids of each group, no pid in two of them.
     """
+    about = surveyed.view.facts
     of_pid = {pid: number for number, pids in enumerate(groups) for pid in pids}
     nr_mms = _nr_mms(about)
     group = np.full(nr_mms, -1, np.int64)
@@ -153,7 +154,7 @@ def costs(about: Facts, groups: Sequence[frozenset[int]]) -> GroupCosts:
         first.add(process.mm)
     return group_costs(
         about.frames,
-        about.tables,
+        surveyed.view.entries,
         about.swap,
         group,
         whole,
@@ -218,6 +219,8 @@ def _frame_entries(snapshot: Snapshot) -> FrameEntries:
 
 
 def _memcg(snapshot: Snapshot) -> Callable[[NDArray[np.int64]], NDArray[np.uint64]] | None:
+    # Kept for long: not with the page tables that are in the facts already.
+    snapshot = snapshot.released("mappings")
     null = snapshot.manifest["tables"].get("frames", {}).get("null_columns", {})
     if "memcg" in null:
         return None

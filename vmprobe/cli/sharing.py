@@ -77,13 +77,14 @@ def sharing(
         old, new = paths
         _survival(old, new, tree, as_json=as_json)
         return
+    from vmprobe.analyses.sharing import Study
     from vmprobe.analyses.sharing import sharing as ask
     from vmprobe.analyses.sharing_layout import layout
     from vmprobe.cli.output import write_json, write_text
 
     shown = top if as_json or top is not None else TOP
-    snapshot = open_or_take(paths[0] if paths else None, procfs=procfs, sysfs=sysfs)
-    answer = ask(snapshot, mechanism=mechanism, pid=pid, group=group, top=shown)
+    study = Study(open_or_take(paths[0] if paths else None, procfs=procfs, sysfs=sysfs))
+    answer = ask(study, mechanism=mechanism, pid=pid, group=group, top=shown)
     if as_json:
         write_json(answer)
     else:

@@ -10,11 +10,14 @@ import numpy as np
 from kernelmodel.memmap import MemMap
 from kernelmodel.page_tables import PageTables, VmaTable
 from kernelmodel.pageflags import mask
+from kernelmodel.sharing.accounting import counted_entries
 from kernelmodel.sharing.facts import FrameEntries, SwapRuns
 from tests.oracles.sharing_costs import HUGE, RESERVED, ZERO, Host
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+    from kernelmodel.sharing.runs import Reach
 
 NR_MMS = 6
 RANGES = ((4, 24), (30, 40), (40, 48))
@@ -70,6 +73,11 @@ def tables(host: Host) -> PageTables:
     pfnmap = np.array([page in host.pfnmap for page in zip(mm.tolist(), vpn.tolist(), strict=True)], np.bool_)
     vmas = VmaTable(mm, vpn, vpn + nr_pages, pfnmap if host.pfnmap else None, np.ones(len(mm), np.bool_))
     return PageTables(np.arange(len(mm)), vpn, pfn, nr_pages, vmas)
+
+
+def entries(host: Host) -> Reach:
+    """Return the entries that are charged."""
+    return counted_entries(frames(host), tables(host))
 
 
 def swap(host: Host) -> tuple[SwapRuns, np.ndarray]:

@@ -18,7 +18,7 @@ from tests.oracles.sharing_costs import ANON, HUGE, PAGE_SIZE, UNIT, ZERO, Host
 def accounts(host: Host) -> Accounts:
     made = account(
         costs.frames(host),
-        costs.tables(host),
+        costs.entries(host),
         costs.swap(host)[0],
         costs.NR_MMS,
         PAGE_SIZE,

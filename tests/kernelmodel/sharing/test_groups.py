@@ -22,7 +22,7 @@ FIGURES = [field.name for field in fields(GroupCosts) if field.name != "page_uni
 def group(host: Host, member_of: list[int], whole: list[bool], nr_groups: int) -> GroupCosts:
     made = group_costs(
         costs.frames(host),
-        costs.tables(host),
+        costs.entries(host),
         costs.swap(host)[0],
         np.array(member_of, np.int64),
         np.array(whole, np.bool_),
@@ -55,7 +55,7 @@ def test_charges_are_those_of_the_members(seed: int) -> None:
     """The other way to the same sum; entries that move are no frames yet."""
     host = costs.draw(seed)
     made = group(host, [0, 0, 1, 1, 2, 2], [True] * costs.NR_MMS, 3)
-    each = account(costs.frames(host), costs.tables(host), costs.swap(host)[0], costs.NR_MMS, PAGE_SIZE)
+    each = account(costs.frames(host), costs.entries(host), costs.swap(host)[0], costs.NR_MMS, PAGE_SIZE)
     assert made.pss_units.tolist() == each.pss_units.reshape(3, 2).sum(axis=1).tolist()
 
 
