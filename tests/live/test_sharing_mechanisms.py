@@ -98,6 +98,20 @@ def test_figures_of_several_kinds_of_evidence_are_added() -> None:
     assert judge.figures(both, "ksm") == {"frames": None, "processes": 3, "bytes": None, "entries": 48}
 
 
+@pytest.mark.parametrize(
+    ("named", "moved", "verdict"),
+    [
+        (24, 0, judge.SAME),
+        (22, 2, judge.SAME),
+        (23, 0, judge.DIFFERS),
+        (25, 0, judge.DIFFERS),
+        (21, 3, judge.DIFFERS),
+    ],
+)
+def test_each_frame_that_was_made_is_named(named: int, moved: int, verdict: str) -> None:
+    assert judge.of_frames(ROW, WANTED, named, moved, "proved").verdict == verdict
+
+
 @pytest.mark.parametrize(("before", "verdict"), [(6, judge.SAME), (5, judge.SAME), (7, judge.DIFFERS)])
 def test_what_grew_on_the_whole_host_is_at_least_what_was_made(before: int, verdict: str) -> None:
     wanted = {**WANTED, "processes": None, "entries": None}

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 MEMFD_SECRET: Final = 447
 IPC_PRIVATE, IPC_CREAT, IPC_RMID = 0, 0o1000, 0
-NR_CACHED: Final = 8192
+NR_CACHED: Final = 1024
 
 
 def scratch() -> str:
@@ -85,8 +85,14 @@ def page_cache() -> Holding:
             file.write(os.urandom(NR_CACHED * PAGE))
             file.flush()
             os.fsync(file.fileno())
-        # Others map cached files meanwhile, and so take from those that nobody maps.
-        yield Made([], Expected(frames=NR_CACHED // 2))
+        # Files of others come to the cache and go: only these frames are looked at.
+        with open(f"{folder}/file", "rb") as file:
+            area = Area(NR_CACHED, flags=SHARED, fd=file.fileno(), prot=READ)
+            area.read_each()
+            pfns = witness.frames(os.getpid(), area.start, NR_CACHED)
+            area.close()
+        witness.expect_counts("pages of the file", pfns, NR_CACHED, 0)
+        yield Made([], Expected(frames=NR_CACHED), frames=pfns)
 
 
 @contextmanager

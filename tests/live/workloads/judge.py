@@ -127,6 +127,12 @@ def of_host(row: Row, expected: Mapping[str, Any], before: Document, during: Doc
     )
 
 
+def of_frames(row: Row, expected: Mapping[str, Any], named: int, moved: int, kinds: str) -> Row:
+    """Judge a mechanism by the frames that were made: each is named, but for a few that moved meanwhile."""
+    same = named + moved == expected["frames"] and moved * 10 < expected["frames"]
+    return _row(row, expected, f"{named} frames, {moved} unstable", kinds, "", same=same)
+
+
 def of_accounts(
     row: Row,
     expected: Mapping[str, Any],

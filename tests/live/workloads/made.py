@@ -56,6 +56,8 @@ class Made:
         What must be reported.
     procfs, ask
         For a snapshot through another mount of proc: where that is, and the pid to ask for in it.
+    frames
+        Frame numbers to look up one by one, where the figures of the whole host move by themselves.
     fleeting
         Frames that the kernel may free at any moment: it counts only if they were still there after the read.
     """
@@ -64,6 +66,7 @@ class Made:
     expected: Expected
     procfs: str | None = None
     ask: int | None = None
+    frames: list[int] = field(default_factory=list)
     fleeting: list[int] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:

@@ -11,7 +11,10 @@ import io
 import json
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from vmprobe.analyses.sharing import Study, sharing
+from vmprobe.bridge.sharing import at_frame
 from vmprobe.cli.main import run
 from vmprobe.render.jsontext import dumps
 from vmprobe.store import load
@@ -43,6 +46,15 @@ def reported(snapshot: Path, pid: int | None = None) -> Document:
     """Return the document of `vmprobe sharing --json`, of the whole host or of one process's part."""
     document: Document = json.loads(dumps(sharing(_study(snapshot), pid=pid)))
     return document
+
+
+def named_at(snapshot: Path, pfns: list[int], mechanism: str) -> tuple[int, int]:
+    """Return how many of the frames are named with a mechanism, and how many moved meanwhile."""
+    study = _study(snapshot)
+    frames = study.facts.frames
+    rows = frames.rows(np.array(pfns)).tolist()
+    named = [row for row in rows if any(each.mechanism == mechanism for each in at_frame(study.survey, row))]
+    return len(named), sum(bool(frames.unstable[row]) for row in rows)
 
 
 def _run(words: list[str], fine: set[int]) -> str:

@@ -13,7 +13,7 @@ from tests.live.workloads import judge, witness
 from tests.live.workloads.catalogue import NOT_MADE, WORKLOADS
 from tests.live.workloads.hold import held
 from tests.live.workloads.made import Scope
-from tests.live.workloads.report import photograph, reported
+from tests.live.workloads.report import named_at, photograph, reported
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -116,6 +116,10 @@ def _row(name: str, said: list[dict[str, Any]], photographs: Photographs) -> Row
     made = said[0]
     if workload.scope is Scope.HOST:
         assert photographs.before is not None
+        if made["frames"]:
+            named, moved = named_at(photographs.during(name), made["frames"], workload.mechanism)
+            kinds = judge.evidence(reported(photographs.during(name)), workload.mechanism)
+            return judge.of_frames(row, made["expected"], named, moved, kinds)
         return judge.of_host(row, made["expected"], photographs.before, reported(photographs.during(name)))
     if made["procfs"]:
         asked = {made["ask"]: reported(photographs.inside(name), made["ask"])}
