@@ -42,6 +42,10 @@ def test_what_the_kernel_prints_comes_back(mounts):
     assert parse(text.encode()) == expected
 
 
+def test_a_dash_may_be_a_root_or_a_place():
+    assert parse(b"22 27 0:21 - - rw - proc proc rw\n") == {22: Mount("00:15", "proc")}
+
+
 @pytest.mark.parametrize(
     ("bad", "message"),
     [

@@ -45,10 +45,11 @@ def parse(data: bytes, *, file: str = "mountinfo") -> dict[int, Mount]:
 
 
 def _row(line: Line) -> tuple[int, Mount]:
-    # Blanks in paths are escaped; the optional fields end with a dash of their own.
-    front, dash, back = line.text.partition(" - ")
-    words, kind = front.split(" "), back.split(" ")
-    if not dash or len(words) < 6 or not kind[0]:
+    # Blanks in paths are escaped, so a field is a word. A root or a place may be a dash alone; only after
+    # the six fields that are always there does a dash end the optional ones.
+    words = line.text.split(" ")
+    kind = words[words.index("-", 6) + 1 :][:1] if "-" in words[6:] else []
+    if not kind or not kind[0]:
         raise line.error("expected `id parent major:minor root place options ... - fstype ...`")
     major, colon, minor = words[2].partition(":")
     if not colon:
