@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kernelmodel.errors import InvariantError
+from kernelmodel.pageclass import inherit_from_head
 from kernelmodel.pageflags import mask
 
 if TYPE_CHECKING:
@@ -107,6 +108,11 @@ class MemMap:
         begins = np.ones(len(self), np.bool_)
         np.not_equal(self.words[1:], self.words[:-1], out=begins[1:])
         return np.flatnonzero(begins)
+
+    @cached_property
+    def run_words(self) -> NDArray[np.uint64]:
+        """uint64, the flag word of each of those runs, tails with their head's bits."""
+        return inherit_from_head(self.words[self.word_runs])
 
     def spread(self, of_run: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return for each row what `of_run` says of its run."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
-from kernelmodel.pageclass import PageClass, classify, inherit_from_head
+from kernelmodel.pageclass import PageClass, classify
 from kernelmodel.pageflags import mask
 
 if TYPE_CHECKING:
@@ -246,7 +246,7 @@ def frame_movability(
     """
     if not len(frames):
         return np.empty(0, np.uint8)
-    words, index = np.unique(inherit_from_head(frames.words[frames.word_runs]), return_inverse=True)
+    words, index = np.unique(frames.run_words, return_inverse=True)
     of_word = movability(words, unevictable_allowed=unevictable_allowed, nr_zspages=nr_zspages)
     codes = frames.spread(of_word[index])
     if ram is not None:

@@ -19,7 +19,7 @@ import numpy as np
 
 from kernelmodel.errors import ModelError
 from kernelmodel.migratetype import Migratetype
-from kernelmodel.pageclass import PageClass, classify, inherit_from_head
+from kernelmodel.pageclass import PageClass, classify
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -118,7 +118,7 @@ def block_evidence(frames: MemMap, start_pfn: int, end_pfn: int, pageblock_order
     """
     kinds = BlockEvidence._fields
     kind_of_class = np.array([kinds.index(KIND_OF_CLASS[page_class]) for page_class in PageClass], np.uint8)
-    kind_of_row = frames.spread(kind_of_class[classify(inherit_from_head(frames.words[frames.word_runs]))])
+    kind_of_row = frames.spread(kind_of_class[classify(frames.run_words)])
     span = np.arange(start_pfn, end_pfn)
     rows = frames.rows(span)
     there = rows >= 0

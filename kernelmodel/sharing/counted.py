@@ -66,17 +66,13 @@ def zero_pages(view: View) -> Iterator[Finding]:
 
 def ksm_zero(view: View) -> Iterator[Finding]:
     """Find the processes for which KSM put the zero page in place of pages of zeros."""
-    merged = {process.pid: process.ksm_zero_pages or 0 for process in view.facts.processes}
-    pids = tuple(sorted(pid for pid, nr in merged.items() if nr))
+    merged = view.by_mm(lambda process: process.ksm_zero_pages)
     yield from _ksm_zero_untold(view)
-    if not pids:
+    if not merged:
         return
-    # Processes that share an address space have its number each.
-    by_mm = {process.mm: merged[process.pid] for process in view.facts.processes if process.mm is not None}
-    total = sum(by_mm.values()) + sum(merged[p.pid] for p in view.facts.processes if p.mm is None)
+    total = sum(merged.values())
     zero = (view.page_class == PageClass.ZERO) & ~view.facts.frames.having("THP")
-    mms = [process.mm for process in view.facts.processes if process.pid in pids and process.mm is not None]
-    rows = np.flatnonzero(zero & view.reached_by(mms))
+    rows = np.flatnonzero(zero & view.reached_by(merged))
     yield Finding(
         mechanism=Mechanism.KSM_ZERO,
         certainty=PROVED,
@@ -84,7 +80,7 @@ def ksm_zero(view: View) -> Iterator[Finding]:
         nr_frames=len(rows) or None,
         nr_bytes=total * view.facts.page_size,
         nr_entries=total,
-        pids=pids,
+        pids=tuple(sorted(process.pid for process in view.facts.processes if process.ksm_zero_pages)),
         note=f"ksm_stat: {total} pages of zeros merged",
     )
 
@@ -95,9 +91,7 @@ def _ksm_zero_untold(view: View) -> Iterator[Finding]:
     A page that was read before it was written looks the same.
     """
     mms = [p.mm for p in view.facts.processes if p.ksm_zero_pages is None and p.mm is not None]
-    vmas = view.flagged("mg")
-    vmas &= np.isin(view.facts.tables.vmas.mm[: len(vmas)], mms)
-    mapped = view.mapped(vmas)
+    mapped = view.mapped(view.flagged("mg") & view.vmas_of(mms))
     rows = mapped.rows[view.page_class[mapped.rows] == PageClass.ZERO]
     note = "the zero page in mergeable memory (VmFlags mg); this kernel does not count those of KSM"
     pids = tuple(sorted({*mapped.pids} & {*view.pids_of(rows)}))

@@ -21,6 +21,7 @@ from kernelmodel.sharing.reason import Reason
 from kernelmodel.sharing.runs import coverage, unions
 from kernelmodel.sharing.swapped import SHARED_MEMORY
 from kernelmodel.sharing.unmapped import masked
+from kernelmodel.sharing.view import coded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,12 +42,13 @@ _GUEST_BYTES: Final = 16 << 20
 def same_file(view: View) -> Iterator[Finding]:
     """Find frames of files that are mapped under several names or inode numbers."""
     facts, frames = view.facts.vmas, view.facts.frames
-    codes: dict[tuple[str, int, str], int] = {}
+    vmas = np.flatnonzero(view.of_file)
     key = np.full(len(view.facts.tables.vmas), -1, np.int64)
-    for vma in np.flatnonzero(view.of_file).tolist():
-        # A file may be deleted between two looks.
-        named = (facts.dev[vma], int(facts.inode[vma]), facts.name[vma].removesuffix(DELETED))
-        key[vma] = codes.setdefault(named, len(codes))
+    # A file may be deleted between two looks.
+    key[vmas] = coded(
+        (facts.dev[vma], int(facts.inode[vma]), facts.name[vma].removesuffix(DELETED))
+        for vma in vmas.tolist()
+    )
     runs = np.flatnonzero(key[view.of_vma.owner] >= 0)
     start, end = (part[runs].astype(np.int64) for part in (view.of_vma.start, view.of_vma.end))
     # Each name covers a row once, so that a row covered twice has two names.
@@ -143,8 +145,7 @@ def kvm_guests(view: View) -> Iterator[Finding]:
         return
     mms = [process.mm for process in view.facts.processes if process.pid in pids and process.mm is not None]
     size = view.nr_pages(np.arange(len(view.facts.vmas))) * view.facts.page_size
-    vmas = view.named(_is_guest_memory) & (size >= _GUEST_BYTES)
-    vmas &= np.isin(view.facts.tables.vmas.mm[: len(vmas)], mms)
+    vmas = view.named(_is_guest_memory) & (size >= _GUEST_BYTES) & view.vmas_of(mms)
     rows = view.mapped(vmas).rows
     yield Finding(
         mechanism=Mechanism.KVM_GUEST,

@@ -103,10 +103,9 @@ def _own(
     """
     if finding.rows is not None:
         return finding
-    mm = view.facts.tables.vmas.mm[: len(vmas)]
 
     def own(pid: int) -> Finding:
-        size = nr_bytes(pid, np.flatnonzero(vmas & np.isin(mm, view.mms(pid))))
+        size = nr_bytes(pid, np.flatnonzero(vmas & view.vmas_of(view.mms(pid))))
         return replace(finding, nr_bytes=size or None, nr_entries=None, pids=(pid,))
 
     return replace(finding, own=own)

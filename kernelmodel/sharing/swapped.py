@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from kernelmodel.sharing import accounting
 from kernelmodel.sharing.counted import of_rows
 from kernelmodel.sharing.finding import Finding
 from kernelmodel.sharing.mechanism import Certainty, Mechanism
-from kernelmodel.sharing.runs import before, coverage, row_runs, segments, unions
-from kernelmodel.sharing.view import expand
+from kernelmodel.sharing.runs import before, coverage, row_runs
+from kernelmodel.sharing.view import coded, covered
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,22 +37,19 @@ SHARED_MEMORY: Final = ("/memfd:", "/dev/zero (deleted)", SYSV)
 def swap_slots(view: View) -> Iterator[Finding]:
     """Find slots of swap space that several entries lead to."""
     swap = view.facts.swap
-    end = swap.offset + swap.nr_pages
-    found = segments(swap.area, swap.offset, end, np.zeros(len(swap), np.bool_))
-    several = found.depth > 1
+    slots = accounting.swap_slots(swap)
+    several = (slots.found > 1) & (slots.nr_slots > 0)
     if not several.any():
         return
-    owner, low, high, depth = (part[several] for part in (found.owner, found.start, found.end, found.depth))
-    # One number line for all areas: a run takes part where it holds a slot of such a stretch.
-    stride = int(end.max()) + 1
-    place, slots = owner * stride + low, high - low
-    sums = before(slots)
-    first, last = (np.searchsorted(place, swap.area * stride + at, side="left") for at in (swap.offset, end))
+
+    def held(chosen: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Return how many of the chosen slots each run leads to."""
+        sums = before(slots.nr_slots * chosen)
+        return sums[slots.end] - sums[slots.start]
 
     def of_stretches(chosen: NDArray[np.bool_], nr_entries: int) -> Finding:
-        covered = slots * chosen
-        at = before(covered)
-        nr, most = int(covered.sum()), int(depth[chosen].max())
+        nr, most = int(slots.nr_slots[chosen].sum()), int(slots.found[chosen].max())
+        nr_all = int((slots.nr_slots * slots.found)[chosen].sum())
         return Finding(
             mechanism=Mechanism.SWAP_SLOT,
             certainty=PROVED,
@@ -59,19 +57,20 @@ def swap_slots(view: View) -> Iterator[Finding]:
             nr_frames=nr,
             nr_bytes=nr * view.facts.page_size,
             nr_entries=nr_entries,
-            pids=view.tasks(np.unique(swap.mm[at[last] > at[first]]).tolist()),
-            note=f"{nr} slots with {int((depth * covered).sum())} entries, {most} on one at most",
+            pids=view.tasks(np.unique(swap.mm[held(chosen) > 0]).tolist()),
+            note=f"{nr} slots with {nr_all} entries, {most} on one at most",
         )
 
+    nr_held = held(several)
+
     def own(pid: int) -> Finding | None:
-        mine = np.isin(swap.mm, view.mms(pid)) & (sums[last] > sums[first])
+        mine = np.isin(swap.mm, view.mms(pid)) & (nr_held > 0)
         if not mine.any():
             return None
-        chosen = coverage(first[mine], last[mine], len(place)) > 0
-        return of_stretches(chosen, int((sums[last] - sums[first])[mine].sum()))
+        reached = coverage(slots.start[mine], slots.end[mine], len(several)) > 0
+        return of_stretches(several & reached, int(nr_held[mine].sum()))
 
-    everything = np.ones(len(place), np.bool_)
-    yield replace(of_stretches(everything, int((depth * slots).sum())), own=own)
+    yield replace(of_stretches(several, int(nr_held.sum())), own=own)
 
 
 def swap_cache(view: View) -> Iterator[Finding]:
@@ -85,8 +84,7 @@ def migration_entries(view: View) -> Iterator[Finding]:
     """Find frames that entries name while they are being moved; not memory errors and devices."""
     entries, frames = view.facts.frame_entries, view.facts.frames
     pieces = row_runs(frames, entries.pfn, entries.nr_pages)
-    together = unions(np.zeros(len(pieces.run), np.int64), pieces.start, pieces.end - pieces.start)
-    rows = expand(together.start, together.end)
+    rows = covered(pieces.start, pieces.end)
     rows = rows[~view.having("HWPOISON")[rows]]
     if not len(rows):
         return
@@ -126,7 +124,7 @@ def shmem_swapped(view: View) -> Iterator[Finding]:
         np.add.at(entries, view.facts.swap.vma, view.facts.swap.nr_pages)
         excess = vmas.swap_bytes - entries[: len(vmas)] * page
         told = np.where(shmem, np.maximum(excess, 0), told)
-    files = np.array([hash(key) for key in zip(vmas.dev, vmas.inode.tolist(), strict=True)], np.int64)
+    files = coded(zip(vmas.dev, vmas.inode.tolist(), strict=True))
 
     def of_vmas(chosen: NDArray[np.bool_], more: int) -> Finding:
         total = _once(view, np.flatnonzero(chosen), told) + more
@@ -142,7 +140,7 @@ def shmem_swapped(view: View) -> Iterator[Finding]:
         )
 
     def own(pid: int) -> Finding | None:
-        mine = (told > 0) & np.isin(view.facts.tables.vmas.mm[: len(vmas)], view.mms(pid))
+        mine = (told > 0) & view.vmas_of(view.mms(pid))
         return of_vmas(mine, 0) if mine.any() else None
 
     found = of_vmas(told > 0, loose)

@@ -109,8 +109,7 @@ def _buffers(view: View) -> tuple[NDArray[np.int64], tuple[int, ...], dict[int, 
     """
     page, tables = view.facts.page_size, view.facts.tables
     pinning = {p.pid: p for p in view.facts.processes if p.vm_pin_bytes}
-    # Processes in one address space have its number each.
-    by_mm = {p.mm if p.mm is not None else -pid: p.vm_pin_bytes or 0 for pid, p in pinning.items()}
+    by_mm = view.by_mm(lambda process: process.vm_pin_bytes)
     ranges: dict[int, set[tuple[int, int]]] = {mm: set() for mm in by_mm}
     for file in view.facts.open_files or ():
         mm = pinning[file.pid].mm if file.pid in pinning else None
@@ -181,11 +180,7 @@ def _unmapped_pins(view: View, rows: NDArray[np.int64], left: dict[int, int]) ->
 def _vfio(view: View) -> Iterator[Finding]:
     """Yield what processes have locked for devices that they drive themselves."""
     drivers = {file.pid for file in view.facts.open_files or () if file.target.startswith(VFIO)}
-    locking = {
-        p.mm if p.mm is not None else -p.pid: p.vm_lck_bytes
-        for p in view.facts.processes
-        if p.pid in drivers and p.vm_lck_bytes
-    }
+    locking = view.by_mm(lambda process: process.vm_lck_bytes if process.pid in drivers else None)
     if locking:
         nr = sum(locking.values()) // view.facts.page_size
         pids = tuple(sorted(p.pid for p in view.facts.processes if p.pid in drivers and p.vm_lck_bytes))

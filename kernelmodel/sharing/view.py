@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from kernelmodel.pageclass import PageClass, classify, inherit_from_head
+from kernelmodel.pageclass import PageClass, classify
 from kernelmodel.pageflags import mask
 from kernelmodel.sharing.accounting import without_pfnmap
 from kernelmodel.sharing.ledger import ledger
@@ -19,11 +19,11 @@ from kernelmodel.sharing.reason import Reason
 from kernelmodel.sharing.runs import before, coverage, reach, row_runs, unions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Hashable, Iterable
 
     from numpy.typing import NDArray
 
-    from kernelmodel.sharing.facts import Facts
+    from kernelmodel.sharing.facts import Facts, Process
     from kernelmodel.sharing.ledger import Ledger
     from kernelmodel.sharing.runs import Ints, Reach
 
@@ -46,6 +46,26 @@ def expand(start: Ints, end: Ints) -> NDArray[np.int64]:
     first = np.cumsum(nr) - nr
     numbers: NDArray[np.int64] = np.repeat(start - first, nr) + np.arange(int(nr.sum()))
     return numbers
+
+
+def covered(start: Ints, end: Ints) -> NDArray[np.int64]:
+    """Return the rows that the half-open runs cover together, ascending, each once.
+
+    >>> covered(np.array([4, 2]), np.array([6, 5])).tolist()
+    [2, 3, 4, 5]
+    """
+    together = unions(np.zeros(len(start), np.int64), start, end - start)
+    return expand(together.start, together.end)
+
+
+def coded(keys: Iterable[Hashable]) -> NDArray[np.int64]:
+    """Return a number for each key, the same for equal ones, counted up from 0 as they are first seen.
+
+    >>> coded(["b", "a", "b"]).tolist()
+    [0, 1, 0]
+    """
+    codes: dict[Hashable, int] = {}
+    return np.array([codes.setdefault(key, len(codes)) for key in keys], np.int64)
 
 
 class View:
@@ -112,18 +132,16 @@ class View:
         return outside
 
     @cached_property
-    def _run_words(self) -> NDArray[np.uint64]:
-        return inherit_from_head(self.facts.frames.words[self.facts.frames.word_runs])
-
-    @cached_property
     def page_class(self) -> NDArray[np.uint8]:
         """uint8, `PageClass` of each row."""
-        return self.facts.frames.spread(classify(self._run_words, trust_ksm=self.facts.ksm_trusted))
+        return self.facts.frames.spread(
+            classify(self.facts.frames.run_words, trust_ksm=self.facts.ksm_trusted)
+        )
 
     def having(self, *flags: str) -> NDArray[np.bool_]:
         """Return which rows have every one of `flags`, tails with their head's."""
         wanted = np.uint64(mask(*flags))
-        chosen = (self._run_words & wanted) == wanted
+        chosen = (self.facts.frames.run_words & wanted) == wanted
         return self.facts.frames.spread(chosen.view(np.uint8)).view(np.bool_)
 
     @cached_property
@@ -161,6 +179,14 @@ class View:
         """Return the processes of address spaces, ascending."""
         return tuple(sorted(pid for mm in set(mms) for pid in self.pids_of_mm.get(mm, ())))
 
+    def by_mm(self, count: Callable[[Process], int | None]) -> dict[int, int]:
+        """Return what the kernel counts of address spaces, of those where that is not nothing.
+
+        Processes that share one have its number each. A negative pid stands for one that is not known.
+        """
+        counted = ((p.mm if p.mm is not None else -p.pid, count(p)) for p in self.facts.processes)
+        return {mm: nr for mm, nr in counted if nr}
+
     def mms_of(self, chosen: NDArray[np.bool_]) -> NDArray[np.int64]:
         """Return the address spaces that reach one of the `chosen` rows, ascending."""
         sums = before(chosen)
@@ -178,15 +204,18 @@ class View:
         mine = np.isin(self.of_mm.owner, list(mms))
         return coverage(self.of_mm.start[mine], self.of_mm.end[mine], len(self.facts.frames)) > 0
 
+    def vmas_of(self, mms: Iterable[int]) -> NDArray[np.bool_]:
+        """Return which VMAs belong to one of the address spaces."""
+        return np.isin(self.facts.tables.vmas.mm[: len(self.facts.vmas)], list(mms))
+
     def holders(self, vmas: NDArray[np.bool_]) -> tuple[int, ...]:
         """Return the processes that have one of the VMAs."""
         return self.tasks(np.unique(self.facts.tables.vmas.mm[: len(vmas)][vmas]).tolist())
 
     @cached_property
     def _name_codes(self) -> tuple[list[str], NDArray[np.int64]]:
-        codes: dict[str, int] = {}
-        coded = [codes.setdefault(name, len(codes)) for name in self.facts.vmas.name]
-        return list(codes), np.array(coded, np.int64)
+        names = self.facts.vmas.name
+        return list(dict.fromkeys(names)), coded(names)
 
     def named(self, wanted: Callable[[str], bool]) -> NDArray[np.bool_]:
         """Return which VMAs have a name that is wanted; each name is asked about once."""
@@ -229,19 +258,15 @@ class View:
     def mapped(self, vmas: NDArray[np.bool_]) -> Mapped:
         """Return what the chosen VMAs lead to."""
         runs = np.flatnonzero(self.padded(vmas)[self.of_vma.owner])
-        start, end = (part[runs].astype(np.int64) for part in (self.of_vma.start, self.of_vma.end))
-        together = unions(np.zeros(len(runs), np.int64), start, end - start)
-        rows = expand(together.start, together.end)
-        return Mapped(rows, int((end - start).sum()), self.holders(vmas))
+        start, end = self.of_vma.start[runs], self.of_vma.end[runs]
+        return Mapped(covered(start, end), int((end - start).sum()), self.holders(vmas))
 
     def extent_bytes(self, vmas: NDArray[np.int64]) -> int:
         """Return the bytes of the files that the VMAs map, each once; of VMAs without an inode all."""
         facts = self.facts.vmas
-        codes: dict[tuple[object, ...], int] = {}
         keys = [
             ("vma", vma) if facts.inode[vma] == 0 else (facts.dev[vma], int(facts.inode[vma]))
             for vma in vmas.tolist()
         ]
-        owner = np.array([codes.setdefault(key, len(codes)) for key in keys], np.int64)
-        together = unions(owner, facts.pgoff[vmas], self.nr_pages(vmas))
+        together = unions(coded(keys), facts.pgoff[vmas], self.nr_pages(vmas))
         return int((together.end - together.start).sum()) * self.facts.page_size

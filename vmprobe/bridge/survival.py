@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from kernelmodel.pageclass import inherit_from_head
 from kernelmodel.pageflags import mask
 from kernelmodel.sharing.survival import Image, Survival, image, survival
 from vmprobe.bridge.model import frames, page_tables
@@ -50,7 +49,7 @@ def images(snapshot: Snapshot) -> Images:
     if tables is None:
         raise SnapshotError(snapshot.path or "snapshot", "it has no page tables with frame numbers")
     # Pages of files and zero pages are shared with everybody, whoever forked whom.
-    words = inherit_from_head(memmap.words[memmap.word_runs])
+    words = memmap.run_words
     own = ((words & np.uint64(mask("ANON"))) != 0) & ((words & np.uint64(mask("ZERO_PAGE"))) == 0)
     rows = memmap.rows(tables.pfn)
     anonymous = memmap.spread(own.view(np.uint8))[rows].view(np.bool_) & (rows >= 0)
