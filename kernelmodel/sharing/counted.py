@@ -108,8 +108,8 @@ def ksm(view: View) -> Iterator[Finding]:
         rows = np.flatnonzero((view.page_class == PageClass.KSM) & mapped & ~facts.frames.unstable)
         yield from of_rows(view, Mechanism.KSM, PROVED, rows, f"KPF_KSM on {len(rows)} mapped frames")
         return
-    merging = {process.pid: process.ksm_merging_pages or 0 for process in facts.processes}
-    pids = tuple(sorted(pid for pid, nr in merging.items() if nr))
+    merging = view.by_mm(lambda process: process.ksm_merging_pages)
+    pids = tuple(sorted(process.pid for process in facts.processes if process.ksm_merging_pages))
     if not facts.ksm_pages_shared and not pids:
         return
     nr = facts.ksm_pages_shared or None

@@ -145,6 +145,18 @@ def merged_by_the_counters_alone(host: Plants) -> list[Expected]:
 
 
 @plant
+def merged_by_the_counters_of_one_address_space(host: Plants) -> list[Expected]:
+    host.told |= {"ksm_trusted": False, "ksm_pages_shared": 6}
+    host.processes[1] = replace(host.processes[1], ksm_merging_pages=9, mm_evidence="kcmp")
+    host.processes.append(Process(21, 20, 1, "kcmp", ksm_merging_pages=9))
+    pfns = sorted({pfn for (mm, _), pfn in host.entries.items() if mm == 1})
+    return [
+        (M.KSM, PROVED, 6, 9, (20, 21), None),
+        (M.SHARED_MM, PROVED, 12, 12, (20, 21), pfns),
+    ]
+
+
+@plant
 def merged_zeros(host: Plants) -> list[Expected]:
     host.processes[0] = replace(host.processes[0], ksm_zero_pages=40)
     host.processes[2] = replace(host.processes[2], ksm_zero_pages=2)
