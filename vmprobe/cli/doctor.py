@@ -24,10 +24,7 @@ def doctor(path: Path | None, procfs: str | None, sysfs: str | None, *, as_json:
     """
     from vmprobe.analyses.doctor import doctor as ask
     from vmprobe.analyses.doctor_layout import layout
-    from vmprobe.cli.output import write_json, write_text
+    from vmprobe.cli.output import write_answer
 
     answer = ask(open_or_take(path, procfs=procfs, sysfs=sysfs))
-    if as_json:
-        write_json(answer)
-    else:
-        write_text(layout(answer))
+    write_answer(answer, layout, as_json=as_json)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Final, TextIO
 from vmprobe.errors import OutputError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rich.console import Console
 
     from vmprobe.analyses.report import Report
@@ -37,6 +39,14 @@ def console() -> Console:
     # Left alone, rich takes the width of a terminal that standard input happens to be.
     width = None if stream.isatty() else PIPE_COLUMNS
     return Console(file=stream, width=width, highlight=False, markup=False, emoji=False)
+
+
+def write_answer(answer: Any, layout: Callable[[Any], Report], *, as_json: bool) -> None:
+    """Write an answer as one JSON document, or laid out for reading."""
+    if as_json:
+        write_json(answer)
+    else:
+        write_text(layout(answer))
 
 
 def write_json(answer: Any) -> None:

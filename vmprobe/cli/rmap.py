@@ -42,12 +42,9 @@ def rmap(
     """
     from vmprobe.analyses.rmap import rmap as ask
     from vmprobe.analyses.rmap_layout import layout
-    from vmprobe.cli.output import write_json, write_text
+    from vmprobe.cli.output import write_answer
     from vmprobe.store import load
 
     old = None if since is None else load(since)
     answer = ask(open_or_take(path, procfs=procfs, sysfs=sysfs), since=old, pid=pid)
-    if as_json:
-        write_json(answer)
-    else:
-        write_text(layout(answer))
+    write_answer(answer, layout, as_json=as_json)

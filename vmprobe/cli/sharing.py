@@ -80,25 +80,19 @@ def sharing(
     from vmprobe.analyses.sharing import Study
     from vmprobe.analyses.sharing import sharing as ask
     from vmprobe.analyses.sharing_layout import layout
-    from vmprobe.cli.output import write_json, write_text
+    from vmprobe.cli.output import write_answer
 
     shown = top if as_json or top is not None else TOP
     study = Study(open_or_take(paths[0] if paths else None, procfs=procfs, sysfs=sysfs))
     answer = ask(study, mechanism=mechanism, pid=pid, group=group, top=shown)
-    if as_json:
-        write_json(answer)
-    else:
-        write_text(layout(answer))
+    write_answer(answer, layout, as_json=as_json)
 
 
 def _survival(old: Path, new: Path, pid: int, *, as_json: bool) -> None:
     from vmprobe.analyses.survival import survival_of
     from vmprobe.analyses.survival_layout import layout
-    from vmprobe.cli.output import write_json, write_text
+    from vmprobe.cli.output import write_answer
     from vmprobe.store import load
 
     answer = survival_of(load(old), load(new), pid)
-    if as_json:
-        write_json(answer)
-    else:
-        write_text(layout(answer))
+    write_answer(answer, layout, as_json=as_json)

@@ -32,10 +32,7 @@ def show(path: Path | None, largest: int, procfs: str | None, sysfs: str | None,
     """
     from vmprobe.analyses.show import show as ask
     from vmprobe.analyses.show_layout import layout
-    from vmprobe.cli.output import write_json, write_text
+    from vmprobe.cli.output import write_answer
 
     answer = ask(open_or_take(path, procfs=procfs, sysfs=sysfs), largest=largest)
-    if as_json:
-        write_json(answer)
-    else:
-        write_text(layout(answer))
+    write_answer(answer, layout, as_json=as_json)

@@ -31,12 +31,9 @@ def vmas(path: Path | None, pid: int | None, procfs: str | None, sysfs: str | No
     from vmprobe.analyses.vmas import Vmas, process_vmas
     from vmprobe.analyses.vmas import vmas as ask
     from vmprobe.analyses.vmas_layout import layout, process_layout
-    from vmprobe.cli.output import write_json, write_text
+    from vmprobe.cli.output import write_answer
 
     pids = () if pid is None else (pid,)
     snapshot = open_or_take(path, procfs=procfs, sysfs=sysfs, pids=pids, frames=False)
     answer = ask(snapshot) if pid is None else process_vmas(snapshot, pid)
-    if as_json:
-        write_json(answer)
-    else:
-        write_text(layout(answer) if isinstance(answer, Vmas) else process_layout(answer))
+    write_answer(answer, layout if isinstance(answer, Vmas) else process_layout, as_json=as_json)

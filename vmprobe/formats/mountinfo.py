@@ -48,11 +48,12 @@ def _row(line: Line) -> tuple[int, Mount]:
     # Blanks in paths are escaped, so a field is a word. A root or a place may be a dash alone; only after
     # the six fields that are always there does a dash end the optional ones.
     words = line.text.split(" ")
-    kind = words[words.index("-", 6) + 1 :][:1] if "-" in words[6:] else []
-    if not kind or not kind[0]:
+    fields = iter(words[6:])
+    fstype = next(fields, "") if "-" in fields else ""  # looking for the dash reads on to it
+    if not fstype:
         raise line.error("expected `id parent major:minor root place options ... - fstype ...`")
     major, colon, minor = words[2].partition(":")
     if not colon:
         raise line.error("expected a device `major:minor`")
     numbers = [line.unsigned(word, "a device number", U32_LAST) for word in (major, minor)]
-    return line.unsigned(words[0], "a mount", U32_LAST), Mount("{:02x}:{:02x}".format(*numbers), kind[0])
+    return line.unsigned(words[0], "a mount", U32_LAST), Mount("{:02x}:{:02x}".format(*numbers), fstype)
