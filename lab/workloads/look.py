@@ -121,13 +121,22 @@ def smaps(start: int, pid: int | str = "self") -> dict[str, int]:
     return fields
 
 
+def status(pid: int | str = "self") -> dict[str, str]:
+    """Return the fields of /proc/PID/status."""
+    return dict(line.split(":\t") for line in text(f"/proc/{pid}/status").splitlines())
+
+
 def capable(number: int) -> bool:
     """Return whether this process has a capability."""
-    fields = dict(line.split(":\t") for line in text("/proc/self/status").splitlines())
-    return bool(int(fields["CapEff"], 16) >> number & 1)
+    return bool(int(status()["CapEff"], 16) >> number & 1)
+
+
+def state(pid: int) -> str:
+    """Return the letter of a process's state in /proc/PID/stat."""
+    return text(f"/proc/{pid}/stat").rpartition(")")[2].split()[0]
 
 
 def asleep(pid: int) -> None:
     """Wait until a child is blocked: it has nothing to do before that, and would move pages."""
-    while text(f"/proc/{pid}/stat").rpartition(")")[2].split()[0] != "S":
+    while state(pid) != "S":
         time.sleep(0.001)

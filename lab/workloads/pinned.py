@@ -67,13 +67,13 @@ def pinned(*, pages: int, spread: int = 1, seed: int = 0, limit: int = LIMIT_BYT
     with Area(pages * spread) as area, _ring() as fd:
         area.advise(NOHUGEPAGE)
         area.stamp(seed)
-        before = _vm_pin_kib()
+        before = vm_pin_kib()
         buffers = (Buffer * nr_buffers)(
             *(Buffer(area.start + first * PAGE, (end - first) * PAGE) for first, end in chosen)
         )
         if LIBC.syscall(IO_URING_REGISTER, fd, REGISTER_BUFFERS, buffers, nr_buffers):
             raise _reason(failed("io_uring_register"), pages * PAGE)
-        pin_kib = _vm_pin_kib()
+        pin_kib = vm_pin_kib()
         look.expect_equal("VmPin in KiB", pin_kib - before, pages * PAGE // 1024)
         everything = [(0, area.nr_pages)]
         present = look.pages_with(look.entries(area.start, area.nr_pages), look.PRESENT)
@@ -109,9 +109,9 @@ def _ring() -> Iterator[int]:
         os.close(fd)
 
 
-def _vm_pin_kib() -> int:
-    fields = dict(line.split(":\t") for line in look.text("/proc/self/status").splitlines())
-    return int(fields["VmPin"].split()[0])
+def vm_pin_kib(pid: int | str = "self") -> int:
+    """Return VmPin of /proc/PID/status, in KiB."""
+    return int(look.status(pid)["VmPin"].split()[0])
 
 
 def _may_lock(nr_bytes: int) -> None:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.redacted import redacted, without_names
 from vmprobe import load
 from vmprobe.analyses.sharing import Study, sharing
-from vmprobe.collect.redact import Redactor
 from vmprobe.errors import SnapshotError, UsageError
 from vmprobe.tables import MemoryTables
 
 if TYPE_CHECKING:
-    from vmprobe.analyses.sharing_answer import Sharing
     from vmprobe.tables import Snapshot
 
 FOLDER = Path(__file__).parents[2] / "fixtures" / "snapshots"
@@ -31,21 +30,12 @@ def shared() -> Study:
     return Study(fixture(SHARED))
 
 
-def without_names(answer: Sharing) -> dict[str, Any]:
-    document = asdict(answer)
-    for row in document["processes"]:
-        del row["comm"]
-    return document
-
-
 @pytest.mark.parametrize("name", [SHARED, "6.1-swapping"])
 def test_a_redacted_snapshot_gives_the_same_figures(name: str) -> None:
     whole = fixture(name)
-    tables = Redactor().tables({table: whole.table(table) for table in whole.tables()})
-    redacted = replace(whole, source=MemoryTables(tables))
     answer = sharing(whole)
     assert answer.mechanisms
-    assert without_names(sharing(redacted)) == without_names(answer)
+    assert without_names(sharing(redacted(whole))) == without_names(answer)
 
 
 @pytest.mark.parametrize(

@@ -6,21 +6,20 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.redacted import redacted, without_names
 from vmprobe.analyses.sharing import sharing
 from vmprobe.analyses.survival import survival_of
 from vmprobe.collect import Options, take
-from vmprobe.collect.redact import Redactor
-from vmprobe.tables import MemoryTables, Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from vmprobe.analyses.sharing_answer import Sharing
+    from vmprobe.tables import Snapshot
 
 pytestmark = [pytest.mark.live, pytest.mark.root, pytest.mark.usefixtures("root_only")]
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -171,16 +170,7 @@ def test_a_group_is_charged_for_its_frames_together_with_others(server: Server) 
 def test_a_redacted_snapshot_gives_the_same_figures(server: Server) -> None:
     del server
     snapshot = take(Options(smaps=True))
-    tables = {name: snapshot.table(name) for name in snapshot.tables()}
-    redacted = replace(snapshot, source=MemoryTables(Redactor().tables(tables)))
     shown = sharing(snapshot)
-    hidden = sharing(redacted)
+    hidden = sharing(redacted(snapshot))
     assert any(row.mechanism == "fd-only" for row in shown.mechanisms)
     assert without_names(hidden) == without_names(shown)
-
-
-def without_names(answer: Sharing) -> dict[str, Any]:
-    document = asdict(answer)
-    for row in document["processes"]:
-        del row["comm"]
-    return document

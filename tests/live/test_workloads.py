@@ -486,7 +486,7 @@ def test_the_program_starts_light() -> None:
         ("forks", "w.partial = lambda f, _: lambda: f([])", "forks(pages=9)", "own pages of "),
         ("pagecache", "w.Area.read_each = str", "pagecache(bytes=9)", "mapped pages: the kernel shows 0 "),
         ("slab", "w.layout.gaps = lambda *_: []", "slab(objects=9)", "kept files: the kernel shows 9 "),
-        ("pinned", "w._vm_pin_kib = lambda: 0", "pinned(pages=1)", "VmPin in KiB: the kernel shows 0, made"),
+        ("pinned", "w.vm_pin_kib = lambda: 0", "pinned(pages=1)", "VmPin in KiB: the kernel shows 0, made"),
     ],
 )
 def test_a_workload_that_did_not_do_its_work_fails(

@@ -18,8 +18,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from lab.errors import UnavailableError
+from lab.workloads import look
 from lab.workloads.made import DisagreesError
 from lab.workloads.memory import ANON, PAGE, PRIVATE, READ, SET_PDEATHSIG, WRITE, mmap, prctl
+from tests.live.workloads import witness
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -220,11 +222,8 @@ def _wait_until_bare(pid: int, nr_bytes: int) -> None:
     until = time.monotonic() + WAIT_SECONDS
     mapped = -1
     while time.monotonic() < until:
-        with open(f"/proc/{pid}/maps", encoding="utf-8", errors="surrogateescape") as file:
-            words = [line.split()[0].split("-") for line in file if "[vsyscall]" not in line]
-        mapped = sum(int(end, 16) - int(start, 16) for start, end in words)
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="surrogateescape") as file:
-            state = file.read().rpartition(")")[2].split()[0]
+        mapped = sum(size for _, size in witness.spans(pid))
+        state = look.state(pid)
         if mapped == nr_bytes and state in {"S", "D"}:
             return
         if state in {"Z", "X"}:

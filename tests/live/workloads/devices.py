@@ -16,6 +16,7 @@ from lab.workloads.memory import LIBC, PAGE, READ, SHARED, Area, failed
 from tests.live.workloads import witness
 from tests.live.workloads.anonymous import NR_PAGES, small
 from tests.live.workloads.bare import Keep, bare, special
+from tests.live.workloads.files import mapping
 from tests.live.workloads.made import Expected, Made
 
 if TYPE_CHECKING:
@@ -29,13 +30,6 @@ UDMABUF_CREATE, SEAL_SHRINK = 0x40187542, 2
 KVM_CREATE_VM, KVM_SET_MEMORY = 0xAE01, 0x4020AE46
 VIDEO_ROM: Final = 0xC0000
 """Address of read-only memory of old machines, which /dev/mem gives to root also where it is strict."""
-
-
-def _mapping(fd: int, nr_pages: int) -> Area:
-    """Map a file shared, and read each page."""
-    area = Area(nr_pages, flags=SHARED, fd=fd)
-    area.read_each()
-    return area
 
 
 def _as_if(nr_pages: int) -> Area:
@@ -105,7 +99,7 @@ def packet_ring(control: bool) -> Holding:
         except OSError as error:
             raise UnavailableError(f"packet socket: {error.strerror}") from error
         fd = ring.detach()
-        return Keep([_as_if(NR_RING) if control else _mapping(fd, NR_RING)], fds=[fd])
+        return Keep([_as_if(NR_RING) if control else mapping(fd, NR_RING)], fds=[fd])
 
     with bare(work) as (one,):
         look.expect_equal("present pages", witness.present_pages(one.pid), NR_RING + 1)
@@ -123,7 +117,7 @@ def bpf_map(control: bool) -> Holding:
         fd = LIBC.syscall(BPF, BPF_MAP_CREATE, attributes, len(attributes))
         if fd < 0:
             raise UnavailableError(str(failed("bpf map")))
-        return Keep([_mapping(fd, NR_RING)], fds=[fd])
+        return Keep([mapping(fd, NR_RING)], fds=[fd])
 
     with bare(work) as (one,):
         look.expect_equal("present pages", witness.present_pages(one.pid), NR_RING + 1)
@@ -139,7 +133,7 @@ def perf_ring(control: bool) -> Holding:
         fd = LIBC.syscall(PERF_EVENT_OPEN, attributes.ljust(PERF_ATTR_BYTES, b"\0"), 0, -1, -1, 0)
         if fd < 0:
             raise UnavailableError(str(failed("perf_event_open")))
-        return Keep([_as_if(NR_RING + 1) if control else _mapping(fd, NR_RING + 1)], fds=[fd])
+        return Keep([_as_if(NR_RING + 1) if control else mapping(fd, NR_RING + 1)], fds=[fd])
 
     with bare(work) as (one,):
         # Where it is a mapping of frame numbers (seen on 6.18), pagemap shows nothing of it.
@@ -156,7 +150,7 @@ def dma_buf(control: bool) -> Holding:
         os.truncate(memory, NR_RING * PAGE)
         fcntl.fcntl(memory, fcntl.F_ADD_SEALS, SEAL_SHRINK)
         if control:
-            return Keep([_mapping(memory, NR_RING)])
+            return Keep([mapping(memory, NR_RING)])
         try:
             device = os.open("/dev/udmabuf", os.O_RDWR)
             fd = fcntl.ioctl(
@@ -164,7 +158,7 @@ def dma_buf(control: bool) -> Holding:
             )
         except OSError as error:
             raise UnavailableError(f"/dev/udmabuf: {error.strerror}") from error
-        return Keep([_mapping(fd, NR_RING)], fds=[fd])
+        return Keep([mapping(fd, NR_RING)], fds=[fd])
 
     with bare(work) as (one,):
         yield Made([one.pid], Expected(processes=1, bytes=NR_RING * PAGE))

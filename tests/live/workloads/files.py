@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from lab.errors import UnavailableError
 from lab.workloads import look
 from lab.workloads.folders import filesystem, own_folder
-from lab.workloads.memory import LIBC, PAGE, READ, SHARED, Area, failed
+from lab.workloads.memory import LIBC, PAGE, READ, SHARED, WRITE, Area, failed
 from tests.live.workloads import witness
 from tests.live.workloads.anonymous import NR_PAGES
 from tests.live.workloads.bare import Keep, bare, spawn
@@ -23,11 +23,19 @@ if TYPE_CHECKING:
 MEMFD_SECRET: Final = 447
 IPC_PRIVATE, IPC_CREAT, IPC_RMID = 0, 0o1000, 0
 NR_CACHED: Final = 1024
+CONTENT: Final = b"vmprobe " * (NR_PAGES * PAGE // 8)
 
 
 def scratch() -> str:
     """Return a folder for files: a guest's disk, or the machine's for temporary files."""
     return os.environ.get("LAB_SCRATCH") or tempfile.gettempdir()
+
+
+def mapping(fd: int, nr_pages: int, prot: int = READ | WRITE) -> Area:
+    """Map a file shared, and read each page."""
+    area = Area(nr_pages, prot=prot, flags=SHARED, fd=fd)
+    area.read_each()
+    return area
 
 
 @contextmanager
@@ -36,14 +44,12 @@ def fd_only(control: bool) -> Holding:
 
     def work() -> Keep:
         fd = os.memfd_create("passed")
-        os.write(fd, b"vmprobe " * (NR_PAGES * PAGE // 8))
+        os.write(fd, CONTENT)
 
         def mapped() -> list[Area]:
             if not control:
                 return []
-            area = Area(NR_PAGES, flags=SHARED, fd=fd)
-            area.read_each()
-            return [area]
+            return [mapping(fd, NR_PAGES)]
 
         child = spawn(lambda: Keep(mapped(), fds=[fd]))
         return Keep(mapped(), fds=[fd], facts={"child": child.pid})
@@ -87,8 +93,7 @@ def page_cache() -> Holding:
             os.fsync(file.fileno())
         # Files of others come to the cache and go: only these frames are looked at.
         with open(f"{folder}/file", "rb") as file:
-            area = Area(NR_CACHED, flags=SHARED, fd=file.fileno(), prot=READ)
-            area.read_each()
+            area = mapping(file.fileno(), NR_CACHED, prot=READ)
             pfns = witness.frames(os.getpid(), area.start, NR_CACHED)
             area.close()
         witness.expect_counts("pages of the file", pfns, NR_CACHED, 0)
@@ -106,9 +111,8 @@ def dax(control: bool) -> Holding:
 
         def work() -> Keep:
             fd = os.open(f"{folder}/file", os.O_RDWR | os.O_CREAT, 0o600)
-            os.write(fd, b"vmprobe " * (NR_PAGES * PAGE // 8))
-            area = Area(NR_PAGES, flags=SHARED, fd=fd)
-            area.read_each()
+            os.write(fd, CONTENT)
+            area = mapping(fd, NR_PAGES)
             return Keep([area], facts={"start": area.start})
 
         with bare(work) as (one,):
@@ -126,17 +130,15 @@ def other_path(control: bool) -> Holding:
         folder = stack.enter_context(own_folder(scratch(), f"links-{int(control)}"))
         first, second = f"{folder}/first", f"{folder}/second"
         with open(first, "wb") as file:
-            file.write(b"vmprobe " * (NR_PAGES * PAGE // 8))
+            file.write(CONTENT)
         os.link(first, second)
 
-        def mapping(path: str) -> Keep:
-            fd = os.open(path, os.O_RDONLY)
-            area = Area(NR_PAGES, prot=READ, flags=SHARED, fd=fd)
-            area.read_each()
+        def by_name(path: str) -> Keep:
+            area = mapping(os.open(path, os.O_RDONLY), NR_PAGES, prot=READ)
             return Keep([area], facts={"start": area.start})
 
         names = [first, first if control else second]
-        pair = stack.enter_context(bare(*[lambda name=name: mapping(name) for name in names]))
+        pair = stack.enter_context(bare(*[lambda name=name: by_name(name) for name in names]))
         for one in pair:
             pfns = witness.frames(one.pid, one.facts["start"], NR_PAGES)
             witness.expect_counts("file", pfns, NR_PAGES, 2)

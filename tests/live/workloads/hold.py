@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, Final
 from lab.errors import LabError, UnavailableError
 from lab.workloads.memory import SET_PDEATHSIG, prctl
 from tests.live.workloads.catalogue import WORKLOADS
-from tests.live.workloads.made import Scope
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -52,7 +51,7 @@ def held(names: Sequence[str]) -> Iterator[list[dict[str, Any]]]:
     assert holder.stdin is not None
     assert holder.stdout is not None
     try:
-        nr_lines = sum(1 if WORKLOADS[name].scope is Scope.HOST else 2 for name in names)
+        nr_lines = sum(len(WORKLOADS[name].calls) for name in names)
         lines = [holder.stdout.readline() for _ in range(nr_lines)]
         if not all(lines):
             raise LabError("the workloads ended before all were made")
@@ -75,7 +74,7 @@ def main(names: Sequence[str]) -> int:
     with ExitStack() as stack:
         for name in names:
             workload = WORKLOADS[name]
-            for arguments in [()] if workload.scope is Scope.HOST else [(False,), (True,)]:
+            for arguments in workload.calls:
                 said: dict[str, Any] = {"name": name, "control": arguments == (True,)}
                 try:
                     said |= stack.enter_context(workload.make(*arguments)).as_json()

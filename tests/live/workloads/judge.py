@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from lab.workloads.memory import PAGE
@@ -116,10 +116,9 @@ def of_host(row: Row, expected: Mapping[str, Any], before: Document, during: Doc
         pairs = ((name, found[name], was[name]) for name in FIGURES)
         grown = {name: None if a is None or b is None else a - b for name, a, b in pairs}
     same = agrees(expected, grown, at_least=True)
-    shown = {name: value for name, value in expected.items() if name in FIGURES}
     return _row(
         row,
-        {**expected, **shown, "least": FIGURES},
+        {**expected, "least": FIGURES},
         text(grown, sign="+") if grown is not None else ABSENT,
         evidence(during, row.mechanism),
         f"before: {text(was)}",
@@ -142,16 +141,10 @@ def of_accounts(
     """Judge processes that share nothing unusual: no mechanism, and Rss, Pss and Uss in pages."""
     wanted, found = _accounts(expected, asked)
     quiet_wanted, quiet = _accounts(*control)
-    return Row(
-        row.workload,
-        "(none)",
-        wanted,
-        found,
-        "",
-        quiet,
-        SAME if (wanted, quiet_wanted) == (found, quiet) else DIFFERS,
-        "" if (wanted, quiet_wanted) == (found, quiet) else f"the control should have {quiet_wanted}",
-    )
+    row = replace(row, mechanism="(none)", expected=wanted, reported=found, control=quiet)
+    if (wanted, quiet_wanted) == (found, quiet):
+        return row
+    return replace(row, verdict=DIFFERS, reason=f"the control should have {quiet_wanted}")
 
 
 def _accounts(expected: Mapping[str, Any], asked: Mapping[int, Document]) -> tuple[str, str]:
@@ -173,8 +166,8 @@ def _accounts(expected: Mapping[str, Any], asked: Mapping[int, Document]) -> tup
 def _row(row: Row, expected: Mapping[str, Any], found: str, kinds: str, control: str, *, same: bool) -> Row:
     """Return a row with its verdict."""
     told = text(expected, expected["least"])
-    verdict, reason = (SAME, "") if same else (DIFFERS, "the report is not what was made")
-    return Row(row.workload, row.mechanism, told, found, kinds, control, verdict, reason)
+    row = replace(row, expected=told, reported=found, evidence=kinds, control=control)
+    return row if same else replace(row, verdict=DIFFERS, reason="the report is not what was made")
 
 
 def table(rows: Sequence[Row]) -> str:

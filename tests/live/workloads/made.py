@@ -105,3 +105,8 @@ class Workload:
     make: Making
     scope: Scope = Scope.PROCESS
     alone: bool = False
+
+    @property
+    def calls(self) -> list[tuple[bool, ...]]:
+        """Arguments of `make`, of the workload first and then of its control if it has one."""
+        return [()] if self.scope is Scope.HOST else [(False,), (True,)]

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Final
 from lab.errors import UnavailableError
 from lab.workloads import look
 from lab.workloads.memory import LIBC, PAGE, Area, failed
-from lab.workloads.pinned import IO_URING_REGISTER, IO_URING_SETUP, PARAMS_BYTES, REGISTER_BUFFERS, Buffer
+from lab.workloads.pinned import (
+    IO_URING_REGISTER,
+    IO_URING_SETUP,
+    PARAMS_BYTES,
+    REGISTER_BUFFERS,
+    Buffer,
+    vm_pin_kib,
+)
 from tests.live.workloads import witness
 from tests.live.workloads.anonymous import NR_PAGES, small
 from tests.live.workloads.bare import Keep, bare
@@ -39,7 +46,7 @@ def pinned(control: bool) -> Holding:
         return Keep([area], fds=[ring])
 
     with bare(work) as (one,):
-        look.expect_equal("VmPin", _vm_pin_kib(one.pid), 0 if control else NR_PAGES * PAGE // 1024)
+        look.expect_equal("VmPin", vm_pin_kib(one.pid), 0 if control else NR_PAGES * PAGE // 1024)
         yield Made([one.pid], Expected(frames=NR_PAGES, processes=1))
 
 
@@ -72,11 +79,6 @@ def _register(ring: int, area: Area) -> None:
     buffer = Buffer(area.start, area.nr_bytes)
     if LIBC.syscall(IO_URING_REGISTER, ring, REGISTER_BUFFERS, ctypes.byref(buffer), 1):
         raise UnavailableError(str(failed("io_uring_register")))
-
-
-def _vm_pin_kib(pid: int) -> int:
-    fields = dict(line.split(":\t") for line in look.text(f"/proc/{pid}/status").splitlines())
-    return int(fields["VmPin"].split()[0])
 
 
 def _expect_unmapped(pfns: list[int]) -> None:

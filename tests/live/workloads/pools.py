@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import os
-import time
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Final
 
 from lab.errors import UnavailableError
 from lab.workloads import look
-from lab.workloads.made import DisagreesError
 from lab.workloads.memory import FIXED, HUGE, MERGEABLE, NORESERVE, PAGE, READ, SHARED, WRITE, mmap
 from tests.live.workloads import witness
 from tests.live.workloads.anonymous import NR_PAGES, small
@@ -105,7 +103,7 @@ def ksm(control: bool) -> Holding:
             return witness.frames(pair[one].pid, pair[one].facts["start"], NR_PAGES)
 
         if not control:
-            _wait(lambda: pages(0) == pages(1), "merged")
+            witness.wait(lambda: pages(0) == pages(1), "merged by ksmd, in two passes", MERGE_SECONDS)
             witness.expect_counts("merged", pages(0), NR_PAGES, 2)
         yield Made([one.pid for one in pair], Expected(frames=NR_PAGES, processes=2))
 
@@ -127,14 +125,5 @@ def ksm_zero(control: bool) -> Holding:
                 pfns = witness.frames(one.pid, one.facts["start"], NR_PAGES)
                 return all(word & witness.ZERO for word in witness.words("kpageflags", pfns))
 
-            _wait(merged, "zero pages")
+            witness.wait(merged, "zero pages from ksmd, in two passes", MERGE_SECONDS)
         yield Made([one.pid], Expected(frames=1, processes=1, least=("processes",)))
-
-
-def _wait(done: Callable[[], bool], what: str) -> None:
-    """Wait for ksmd, which needs two passes."""
-    until = time.monotonic() + MERGE_SECONDS
-    while not done():
-        if time.monotonic() > until:
-            raise DisagreesError(f"{what}: ksmd did not get there in {MERGE_SECONDS:g} s")
-        time.sleep(0.05)

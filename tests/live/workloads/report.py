@@ -30,11 +30,19 @@ class ReportError(Exception):
 
 
 def photograph(snapshot: Path, procfs: str | None = None) -> None:
-    """Take a snapshot of the whole host, with what smaps tells."""
-    _run(
-        ["snapshot", "-o", str(snapshot), "--force", "--smaps", *(["--procfs", procfs] if procfs else [])],
-        {0},
-    )
+    """Take a snapshot of the whole host, with what smaps tells.
+
+    Raises
+    ------
+    ReportError
+        It could not be taken.
+    """
+    words = ["snapshot", "-o", str(snapshot), "--force", "--smaps", *(["--procfs", procfs] if procfs else [])]
+    complaints = io.StringIO()
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(complaints):
+        status = run(words)
+    if status:
+        raise ReportError(f"vmprobe snapshot ended with {status}: {complaints.getvalue().strip()}")
 
 
 @functools.lru_cache(maxsize=2)
@@ -55,13 +63,3 @@ def named_at(snapshot: Path, pfns: list[int], mechanism: str) -> tuple[int, int]
     rows = frames.rows(np.array(pfns)).tolist()
     named = [row for row in rows if any(each.mechanism == mechanism for each in at_frame(study.survey, row))]
     return len(named), sum(bool(frames.unstable[row]) for row in rows)
-
-
-def _run(words: list[str], fine: set[int]) -> str:
-    """Run a command line and return what it printed."""
-    out, complaints = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(complaints):
-        status = run(words)
-    if status not in fine:
-        raise ReportError(f"vmprobe {words[0]} ended with {status}: {complaints.getvalue().strip()}")
-    return out.getvalue()

@@ -5,15 +5,14 @@ from __future__ import annotations
 import ctypes
 import os
 import struct
-import time
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Final
 
 from lab.errors import UnavailableError
 from lab.workloads import look
 from lab.workloads.folders import filesystem, own_folder
-from lab.workloads.made import DisagreesError
 from lab.workloads.memory import LIBC, PAGE, PAGEOUT, SHARED, Area, failed
+from tests.live.workloads import witness
 from tests.live.workloads.anonymous import NR_PAGES, small
 from tests.live.workloads.bare import Keep, bare, spawn
 from tests.live.workloads.files import scratch
@@ -63,12 +62,7 @@ def swap_space() -> Iterator[None]:
 
 def _page_out(area: Area, gone: Callable[[], bool]) -> None:
     """Ask until every page is out: one that was just isolated by somebody else is passed over."""
-    until = time.monotonic() + OUT_SECONDS
-    while not gone():
-        if time.monotonic() > until:
-            raise DisagreesError(f"not all of {area.nr_pages} pages went to swap in {OUT_SECONDS:g} s")
-        area.advise(PAGEOUT)
-        time.sleep(0.05)
+    witness.wait(gone, f"{area.nr_pages} pages to swap", OUT_SECONDS, lambda: area.advise(PAGEOUT))
 
 
 def _swapped_out(pid: int | str, start: int) -> bool:
@@ -110,12 +104,12 @@ def swap_cache() -> Holding:
 
     def work() -> Keep:
         area = _out()
-        until = time.monotonic() + OUT_SECONDS
-        while _nr_in_core(area) < NR_PAGES:
-            if time.monotonic() > until:
-                raise DisagreesError(f"not all of {NR_PAGES} pages were read ahead in {OUT_SECONDS:g} s")
-            area.advise(WILLNEED)
-            time.sleep(0.05)
+        witness.wait(
+            lambda: _nr_in_core(area) >= NR_PAGES,
+            f"{NR_PAGES} pages read ahead",
+            OUT_SECONDS,
+            lambda: area.advise(WILLNEED),
+        )
         return Keep([area], facts={"start": area.start})
 
     with ExitStack() as stack:

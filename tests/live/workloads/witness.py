@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import struct
+import time
 from typing import TYPE_CHECKING
 
 from lab.workloads import look
+from lab.workloads.made import DisagreesError
 from lab.workloads.memory import PAGE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 ANON, THP, ZERO = 1 << 12, 1 << 22, 1 << 24
 
@@ -48,12 +50,31 @@ def alive_unmapped(pfns: list[int]) -> list[bool]:
     return [bool(word & ANON) and not nr for word, nr in zip(flags, counts, strict=True)]
 
 
+def wait(
+    done: Callable[[], bool], what: str, seconds: float, again: Callable[[], None] = lambda: None
+) -> None:
+    """Wait until the kernel has done something, and ask `again` for it as long as it has not.
+
+    Raises
+    ------
+    DisagreesError
+        It did not in time.
+    """
+    until = time.monotonic() + seconds
+    while not done():
+        if time.monotonic() > until:
+            raise DisagreesError(f"{what}: not in {seconds:g} s")
+        again()
+        time.sleep(0.05)
+
+
+def spans(pid: int) -> list[tuple[int, int]]:
+    """Return the address and the bytes of each VMA of a process; [vsyscall] is in every list and is none."""
+    with open(f"/proc/{pid}/maps", encoding="utf-8", errors="surrogateescape") as file:
+        ends = [line.split()[0].split("-") for line in file if "[vsyscall]" not in line]
+    return [(int(low, 16), int(high, 16) - int(low, 16)) for low, high in ends]
+
+
 def present_pages(pid: int) -> int:
     """Return how many pages of a bare process are present, as pagemap shows them."""
-    nr = 0
-    with open(f"/proc/{pid}/maps", encoding="utf-8", errors="surrogateescape") as file:
-        spans = [line.split()[0].split("-") for line in file if "[vsyscall]" not in line]
-    for low, high in spans:
-        start = int(low, 16)
-        nr += len(frames(pid, start, (int(high, 16) - start) // PAGE))
-    return nr
+    return sum(len(frames(pid, start, nr_bytes // PAGE)) for start, nr_bytes in spans(pid))
