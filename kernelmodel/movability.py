@@ -250,13 +250,13 @@ def frame_movability(
     of_word = movability(words, unevictable_allowed=unevictable_allowed, nr_zspages=nr_zspages)
     codes = frames.spread(of_word[index])
     if ram is not None:
-        codes[(codes == Movability.UNKNOWN) & ~_inside(frames, ram)] = Movability.HOLE
+        codes[(codes == Movability.UNKNOWN) & ~inside_ram(frames, ram)] = Movability.HOLE
     if frames.known is not None:
         codes[~frames.known] = Movability.UNREAD
     return codes
 
 
-def _inside(frames: MemMap, ram: NDArray[np.int64]) -> NDArray[np.bool_]:
+def inside_ram(frames: MemMap, ram: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Return which rows lie in `ram`; both are a handful of ranges."""
     low = np.maximum.outer(frames.ranges[:, 0], ram[:, 0])
     high = np.minimum.outer(frames.ranges[:, 1], ram[:, 1])

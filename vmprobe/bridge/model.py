@@ -44,7 +44,7 @@ def host_model(snapshot: Snapshot, *, averaged: bool) -> HostModel:
         unseen=unseen(snapshot),
         zspages=counter(snapshot, "vmstat", "nr_zspages"),
         averaged=averaged,
-        nr_orders=_nr_orders(snapshot),
+        nr_orders=nr_orders(snapshot),
     )
 
 
@@ -104,14 +104,14 @@ def zones(snapshot: Snapshot) -> list[ZoneSpan]:
         after = None if second is None or None in second else tuple(n for n in second if n is not None)
         before = None if first is None else tuple(first)
         # Unknown only where pagetypeinfo was not read, and then no pageblock is known to stand apart.
-        order = snapshot.manifest.get("pageblock_order") or _nr_orders(snapshot)
+        order = snapshot.manifest.get("pageblock_order") or nr_orders(snapshot)
         found.append(
             ZoneSpan(node, zone, start, start + spanned, before, after, order, apart.get((node, zone), 0))
         )
     return found
 
 
-def _nr_orders(snapshot: Snapshot) -> int:
+def nr_orders(snapshot: Snapshot) -> int:
     """Return how many orders the free lists have; that of most kernels where buddyinfo was not read."""
     last = snapshot.manifest.get("max_order")
     return Geometry().nr_orders if last is None else int(last) + 1

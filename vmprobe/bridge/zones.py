@@ -14,7 +14,7 @@ from kernelmodel.page_alloc.pageblock_flags import BlockEvidence, block_evidence
 from vmprobe.bridge.model import counter
 
 if TYPE_CHECKING:
-    from kernelmodel.host import HostModel, ZoneSpan
+    from kernelmodel.host import HostModel
     from vmprobe.tables import Snapshot
 
 COLUMNS = (
@@ -107,7 +107,7 @@ def block_type(snapshot: Snapshot, model: HostModel, pfn: int) -> BlockType | No
     if not len(held):
         return None
     inner = slice(int(held[0]), int(held[-1]) + 1)
-    totals = _totals(snapshot, zone)
+    totals = block_totals(snapshot, zone.node, zone.zone)
     if totals is None or sum(totals) == len(evidence.free):
         inner = slice(0, len(evidence.free))
     elif sum(totals) != inner.stop - inner.start:
@@ -124,13 +124,13 @@ def block_type(snapshot: Snapshot, model: HostModel, pfn: int) -> BlockType | No
     )
 
 
-def _totals(snapshot: Snapshot, zone: ZoneSpan) -> list[int] | None:
-    """Return the zone's pageblocks of each type as pagetypeinfo counted them; None where it was not read."""
+def block_totals(snapshot: Snapshot, node: int, zone: str) -> list[int] | None:
+    """Return a zone's pageblocks of each type as pagetypeinfo counted them; None where it was not read."""
     if not snapshot.has("pageblocks_by_type"):
         return None
     totals = [0] * len(Migratetype)
     rows = snapshot.table("pageblocks_by_type").rows("node", "zone", "migratetype", "nr_pageblocks")
-    for node, name, type_name, nr in rows:
-        if (node, name) == (zone.node, zone.zone) and type_name in BY_NAME:
+    for of_node, name, type_name, nr in rows:
+        if (of_node, name) == (node, zone) and type_name in BY_NAME:
             totals[BY_NAME[type_name]] += nr
     return totals

@@ -152,6 +152,13 @@ def _add_zone_counters(info: zoneinfo.ZoneInfo, cheap: Cheap) -> None:
         for name, value in zone.fields.items():
             if name not in ZONE_COLUMNS:
                 cheap.values["zoneinfo", f"node {zone.node} zone {zone.zone}", name] = (value, None, None)
+        for name in ("high_min", "high_max"):
+            # Up to 6.6 there is one limit, and it does not move.
+            limits = [cpu.get(name, cpu.get("high")) for cpu in zone.cpus]
+            found = [limit for limit in limits if limit is not None]
+            if found:
+                key = ("zoneinfo", f"node {zone.node} zone {zone.zone}", f"pcp_{name}")
+                cheap.values[key] = (max(found), None, None)
     for node, stats in info.node_stats.items():
         for name, value in stats.items():
             cheap.values["zoneinfo", f"node {node}", name] = (value, None, None)

@@ -1,0 +1,232 @@
+"""From the array of page frames to the layouts of zones.
+
+Mirrors: the tests that ``mm/compaction.c: isolate_migratepages_block`` makes of each page.
+Fidelity: from flag words and map counts. ``compact_memory`` drains the per-CPU batches of the LRU lists
+before it begins (``lru_add_drain_all``), so that a page in one of them counts as on its list.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import numpy as np
+
+from kernelmodel.compaction.zone_layout import (
+    HEAD,
+    KIND_MASK,
+    SECTION_ORDER,
+    TAIL,
+    UNSPLITTABLE,
+    Frame,
+    ZoneLayout,
+)
+from kernelmodel.migratetype import Migratetype
+from kernelmodel.movability import Movability, inside_ram, movability
+from kernelmodel.page_alloc.pageblock_flags import BlockEvidence, block_evidence, infer_migratetypes
+from kernelmodel.pageclass import PageClass, classify
+from kernelmodel.pageflags import mask
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from kernelmodel.memmap import MemMap
+
+_OF_CLASS: Final = {
+    PageClass.KSM: Frame.ANON,
+    PageClass.ANON: Frame.ANON,
+    PageClass.SWAPCACHE: Frame.ANON,
+    PageClass.SHMEM: Frame.SHMEM,
+    PageClass.FILE: Frame.CLEAN,
+}
+_OF_CODE: Final = {
+    Movability.FREE: Frame.FREE,
+    Movability.UNEVICTABLE: Frame.UNEVICTABLE,
+    Movability.MOVABLE_OPS: Frame.MOVABLE_OPS,
+    Movability.DIRTY: Frame.DIRTY,
+    Movability.DIRTY_LARGE: Frame.DIRTY,
+    Movability.UNEVICTABLE_UNTOLD: Frame.UNCERTAIN,
+    Movability.HELD: Frame.UNCERTAIN,
+    Movability.ZSMALLOC_OR_DRIVER: Frame.UNCERTAIN,
+    Movability.CACHE_OR_KERNEL: Frame.UNCERTAIN,
+    Movability.SECRET_OR_MLOCKED: Frame.UNCERTAIN,
+    Movability.HOLE: Frame.HOLE,
+    Movability.UNKNOWN: Frame.UNKNOWN,
+    Movability.UNREAD: Frame.UNKNOWN,
+}
+_BY_CLASS: Final = (
+    Movability.ANON,
+    Movability.SHMEM,
+    Movability.FILE,
+    Movability.LARGE,
+    Movability.WRITEBACK,
+    Movability.LOCKED,
+    Movability.OFF_LRU,
+    Movability.HIDDEN_MAPPERS,
+)
+"""Codes of which the kind is that of the page's class; every other code stays where it is."""
+
+
+class ZonePlace(NamedTuple):
+    """Where a zone is and how large its parts are; as the fields of `ZoneLayout`."""
+
+    node: int
+    zone: str
+    start_pfn: int
+    end_pfn: int
+    pageblock_order: int
+    nr_orders: int
+    pcp_pages: int | None
+    wmark_min: int
+
+
+def frame_states(
+    frames: MemMap,
+    ram: NDArray[np.int64] | None,
+    *,
+    unevictable_allowed: bool | None,
+    nr_zspages: int | None,
+) -> NDArray[np.uint8]:
+    """Return the byte of `ZoneLayout.state` for each row of `frames`.
+
+    Parameters
+    ----------
+    frames
+        The frames.
+    ram
+        int64, shape (n, 2): frame ranges with memory behind them; None where that is not known.
+    unevictable_allowed, nr_zspages
+        As for `kernelmodel.movability.movability`.
+    """
+    if not len(frames):
+        return np.empty(0, np.uint8)
+    words, index = np.unique(frames.run_words, return_inverse=True)
+    of_word = _word_states(words, unevictable_allowed=unevictable_allowed, nr_zspages=nr_zspages)
+    states = frames.spread(of_word[index])
+    if ram is not None:
+        states[(states == Frame.UNKNOWN) & ~inside_ram(frames, ram)] = Frame.HOLE
+    if frames.known is not None:
+        states[~frames.known] = Frame.UNKNOWN
+    if frames.mapcount is not None:
+        unmapped = (states == Frame.ANON) & (frames.mapcount == 0)
+        # The swap cache holds without a pin; what else nobody maps is held by a pin or a pipe.
+        states[unmapped & ~frames.having("SWAPCACHE")] = Frame.UNCERTAIN
+    return states
+
+
+def _word_states(
+    words: NDArray[np.uint64], *, unevictable_allowed: bool | None, nr_zspages: int | None
+) -> NDArray[np.uint8]:
+    """Return the byte for each flag word, tails with their head's bits."""
+    codes = movability(words, unevictable_allowed=unevictable_allowed, nr_zspages=nr_zspages)
+    kinds = np.array([_OF_CODE.get(code, Frame.FIXED) for code in Movability], np.uint8)[codes]
+    of_class = np.array([_OF_CLASS.get(each, Frame.FIXED) for each in PageClass], np.uint8)[classify(words)]
+    kinds = np.where(np.isin(codes, _BY_CLASS), of_class, kinds)
+
+    def has(name: str) -> NDArray[np.bool_]:
+        found: NDArray[np.bool_] = (words & np.uint64(mask(name))) != 0
+        return found
+
+    writeback = np.isin(codes, (Movability.WRITEBACK, Movability.DIRTY_LARGE))
+    kinds = np.where(writeback & (kinds == Frame.CLEAN), np.uint8(Frame.DIRTY), kinds)
+    head, tail = has("COMPOUND_HEAD"), has("COMPOUND_TAIL")
+    stuck = (head | tail) & writeback & (kinds == Frame.DIRTY)
+    states = kinds.astype(np.uint8)
+    states[head] |= HEAD
+    states[tail] |= TAIL
+    states[stuck] |= UNSPLITTABLE
+    return states
+
+
+def zone_layout(
+    frames: MemMap,
+    states: NDArray[np.uint8],
+    place: ZonePlace,
+    totals: Sequence[int] | None,
+    pinned: NDArray[np.int64],
+) -> ZoneLayout:
+    """Return the layout of one zone.
+
+    Parameters
+    ----------
+    frames
+        All frames.
+    states
+        uint8, the byte of each row of `frames`.
+    place
+        The zone.
+    totals
+        Pageblocks of each `Migratetype` in the zone; None where pagetypeinfo was not read.
+    pinned
+        int64, frames known to be held in place.
+    """
+    grain = 1 << (place.nr_orders - 1)
+    base = place.start_pfn & -grain
+    nr = -(-(place.end_pfn - base) // grain) * grain
+    state = np.full(nr, Frame.HOLE, np.uint8)
+    row = 0
+    for start, end in frames.ranges.tolist():
+        low, high = max(start, place.start_pfn), min(end, place.end_pfn)
+        if low < high:
+            state[low - base : high - base] = states[row + low - start : row + high - start]
+        row += end - start
+    absent = _absent_sections(state)
+    state[absent] = Frame.HOLE
+    held = pinned[(pinned >= place.start_pfn) & (pinned < place.end_pfn)] - base
+    state[held] = (state[held] & ~np.uint8(KIND_MASK)) | np.uint8(Frame.PINNED)
+    return ZoneLayout(
+        node=place.node,
+        zone=place.zone,
+        start_pfn=place.start_pfn,
+        end_pfn=place.end_pfn,
+        base_pfn=base,
+        state=state,
+        targets=_targets(frames, place, base, absent[:: 1 << place.pageblock_order], totals),
+        pageblock_order=place.pageblock_order,
+        nr_orders=place.nr_orders,
+        pcp_pages=place.pcp_pages,
+        wmark_min=place.wmark_min,
+    )
+
+
+def _absent_sections(state: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Return the frames of memory sections in which no page was ever brought online.
+
+    Such a section has words of 0 alone (a section of nothing but pages that carry no flag is not to be had),
+    may lie inside the span that /proc/zoneinfo prints, and is neither scanned nor counted in pagetypeinfo.
+    """
+    kinds = state & np.uint8(KIND_MASK)
+    empty = (kinds == Frame.HOLE) | (kinds == Frame.UNKNOWN)
+    size = 1 << SECTION_ORDER
+    starts = np.arange(0, len(state), size)
+    whole = np.logical_and.reduceat(empty, starts)
+    return np.repeat(whole, np.diff(np.append(starts, len(state))))
+
+
+def _targets(
+    frames: MemMap, place: ZonePlace, base: int, absent: NDArray[np.bool_], totals: Sequence[int] | None
+) -> NDArray[np.bool_]:
+    """Return which pageblocks are likely Movable or CMA."""
+    shift = place.pageblock_order
+    first = (place.start_pfn - base) >> shift
+    evidence = block_evidence(frames, place.start_pfn, place.end_pfn, shift)
+    present = ~absent[first : first + len(evidence.free)]
+    kept = BlockEvidence(*(column[present] for column in evidence))
+    if place.pcp_pages:
+        # A word of 0 is a free page of a CPU's list as likely as those lists have pages: that tells nothing,
+        # except among pages of the kernel.
+        nr_unknown = int(kept.unknown.sum())
+        nr_kernel = max(0, nr_unknown - place.pcp_pages)
+        stays = kept.unmovable + kept.slab
+        likely = kept.unknown * nr_kernel // max(1, nr_unknown)
+        kept = kept._replace(unknown=np.where((stays > 0) & (stays >= kept.movable), kept.unknown, likely))
+    if totals is not None and sum(totals) != len(kept.free):
+        totals = None
+    # Sections are whole numbers of pageblock pairs, so that buddies stay buddies where some are left out.
+    inferred = infer_migratetypes(kept, place.start_pfn >> shift, totals)
+    targets = np.zeros(len(absent), np.bool_)
+    targets[first + np.flatnonzero(present)] = np.isin(
+        inferred.block_type, (Migratetype.MOVABLE, Migratetype.CMA)
+    )
+    return targets
