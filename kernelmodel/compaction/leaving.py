@@ -1,0 +1,131 @@
+"""What has to leave a set of windows: large folios as a whole where that is possible, and single pages.
+
+::
+
+    to clear   |  A  -  -  -  |  b  .  c  .  |  .  .  D  !  |  !  !  .  .  |
+                 as a whole      one by one         as a whole, also what stands outside: it cannot be split
+
+Mirrors: ``mm/compaction.c: isolate_migratepages_block`` takes folios; ``mm/migrate.c: try_split_folio``.
+Fidelity: a folio that is split falls into single pages, as the kernel's does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kernelmodel.compaction.zone_layout import (
+    FIRST_MOVABLE,
+    HEAD,
+    KIND_MASK,
+    LAST_MOVABLE,
+    TAIL,
+    UNSPLITTABLE,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Leaving:
+    """Folios and pages that stand in windows which are to be cleared; frames count from the layout's base.
+
+    Parameters
+    ----------
+    folio, nr_pages
+        int64, first frame and frames of each large folio that leaves as a whole.
+    splittable
+        bool, whether it can be split where no run of free frames is long enough.
+    single
+        int64, frames that leave one by one.
+    broken, broken_pages
+        int64, first frame and frames of each large folio that is split because only part of it leaves.
+    """
+
+    folio: NDArray[np.int64]
+    nr_pages: NDArray[np.int64]
+    splittable: NDArray[np.bool_]
+    single: NDArray[np.int64]
+    broken: NDArray[np.int64]
+    broken_pages: NDArray[np.int64]
+
+
+def leaving(
+    state: NDArray[np.uint8], starts: NDArray[np.int64], order: int, evicted: NDArray[np.int64]
+) -> Leaving:
+    """Return what has to move out of the windows that begin at `starts`.
+
+    Parameters
+    ----------
+    state
+        The zone's bytes.
+    starts
+        int64, ascending, first frame of each window, from the layout's base.
+    order
+        Order of the windows.
+    evicted
+        int64, ascending, frames in them that are evicted instead. A folio of which a part is evicted can be
+        split in any case: it has been written by then.
+    """
+    size = 1 << order
+    frames = (starts[:, None] + np.arange(size)).ravel()
+    found = state[frames]
+    kinds = found & KIND_MASK
+    stays = np.isin(frames, evicted, assume_unique=True) if len(evicted) else np.zeros(len(frames), np.bool_)
+    used = (kinds >= FIRST_MOVABLE) & (kinds <= LAST_MOVABLE)
+    compound = (found & (HEAD | TAIL)) != 0
+    single = frames[used & ~compound & ~stays]
+    if not compound.any():
+        empty = np.empty(0, np.int64)
+        return Leaving(empty, empty, np.empty(0, np.bool_), single, empty, empty)
+    within = np.where(found & TAIL, -1, frames)
+    begins = found[::size] & TAIL != 0
+    within[::size][begins] = _heads(state, starts[begins])
+    head = np.maximum.accumulate(within)[used & compound]
+    inside = frames[used & compound]
+    folio, first, nr_inside = np.unique(head, return_index=True, return_counts=True)
+    nr_pages = _ends(state, inside[first + nr_inside - 1] + 1) - folio
+    evicted_inside = np.add.reduceat(stays[used & compound].astype(np.int64), first) if len(first) else first
+    splittable = ((state[folio] & UNSPLITTABLE) == 0) | (evicted_inside > 0)
+    whole = ((nr_inside == nr_pages) & (evicted_inside == 0)) | ~splittable
+    part = np.repeat(~whole, nr_inside) & ~stays[used & compound]
+    broken = ~whole & (evicted_inside < nr_pages)
+    return Leaving(
+        folio[whole],
+        nr_pages[whole],
+        splittable[whole],
+        np.sort(np.concatenate((single, inside[part]))),
+        folio[broken],
+        nr_pages[broken],
+    )
+
+
+def _heads(state: NDArray[np.uint8], tails: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the first frame of the folio of each of `tails`."""
+    head = tails.copy()
+    while (back := (state[head] & TAIL) != 0).any():
+        head[back] -= 1
+    return head
+
+
+def _ends(state: NDArray[np.uint8], ends: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Move each of `ends` on past the tails that follow."""
+    ends = ends.copy()
+    last = len(state) - 1
+    while (on := (ends <= last) & ((state[np.minimum(ends, last)] & TAIL) != 0)).any():
+        ends[on] += 1
+    return ends
+
+
+def frames_of(starts: NDArray[np.int64], nr_pages: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return every frame of runs.
+
+    >>> frames_of(np.array([8, 2]), np.array([2, 1])).tolist()
+    [8, 9, 2]
+    """
+    begin = np.cumsum(nr_pages) - nr_pages
+    frames: NDArray[np.int64] = np.repeat(starts - begin, nr_pages) + np.arange(int(nr_pages.sum()))
+    return frames
