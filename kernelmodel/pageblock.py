@@ -131,8 +131,6 @@ class Pageblocks:
 def pageblocks(frames: MemMap, codes: NDArray[np.uint8], order: int) -> Pageblocks:
     """Count the frames of every pageblock by what can be done with them.
 
-    Counted along runs of frames with the same verdict, which are some hundred times fewer than frames.
-
     Parameters
     ----------
     frames
@@ -142,21 +140,44 @@ def pageblocks(frames: MemMap, codes: NDArray[np.uint8], order: int) -> Pagebloc
     order
         log2 of the frames in a pageblock.
     """
-    verdicts = VERDICTS[codes]
-    changes = np.flatnonzero(verdicts[1:] != verdicts[:-1]) + 1
+    start_pfn, counts = block_counts(frames, VERDICTS[codes], len(Verdict), order)
+    counts[:, Verdict.NO] += (1 << order) - counts.sum(axis=1)
+    return Pageblocks(order, start_pfn, counts)
+
+
+def block_counts(
+    frames: MemMap, codes: NDArray[np.uint8], nr_codes: int, order: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Count the frames of every block of one order by their codes; blocks without a frame are left out.
+
+    Counted along runs of frames with the same code, which are some hundred times fewer than frames.
+
+    Parameters
+    ----------
+    frames
+        The frames.
+    codes
+        uint8, of each row; less than `nr_codes`.
+    order
+        log2 of the frames in a block.
+
+    Returns
+    -------
+    tuple
+        int64 of shape (n,), the first frame of each block, ascending; int64 of shape (n, nr_codes), frames.
+    """
+    changes = np.flatnonzero(codes[1:] != codes[:-1]) + 1
     first = np.unique(np.concatenate((changes, *_block_rows(frames, order))))
-    nr_frames = np.diff(np.append(first, len(verdicts)))
+    nr_frames = np.diff(np.append(first, len(codes)))
     block = frames.pfns(first) >> order
     begins = np.empty(len(block), np.bool_)
     begins[:1] = True
     np.not_equal(block[1:], block[:-1], out=begins[1:])
     index = np.cumsum(begins) - 1
     nr_blocks = int(np.count_nonzero(begins))
-    cell = index * len(Verdict) + verdicts[first]
-    counts = np.bincount(cell, weights=nr_frames, minlength=nr_blocks * len(Verdict)).astype(np.int64)
-    counts = counts.reshape(nr_blocks, len(Verdict))
-    counts[:, Verdict.NO] += (1 << order) - counts.sum(axis=1)
-    return Pageblocks(order, block[begins] << order, counts)
+    cell = index * nr_codes + codes[first]
+    counts = np.bincount(cell, weights=nr_frames, minlength=nr_blocks * nr_codes).astype(np.int64)
+    return block[begins] << order, counts.reshape(nr_blocks, nr_codes)
 
 
 def _block_rows(frames: MemMap, order: int) -> list[NDArray[np.int64]]:

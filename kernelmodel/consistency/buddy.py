@@ -61,7 +61,7 @@ def check_buddy(model: HostModel) -> tuple[list[ZoneBlocks], list[Violation]]:
     """
     zones, violations = [], []
     for zone, free in zip(model.zones, model.free, strict=True):
-        row = _against_kernel(model.frames, zone, free)
+        row = against_kernel(model.frames, zone, free)
         zones.append(row)
         if row.status == VIOLATED:
             violations.append(Violation("free-blocks", _name(zone), _off(row)))
@@ -73,7 +73,8 @@ def _name(zone: ZoneSpan) -> str:
     return f"node {zone.node} zone {zone.zone}"
 
 
-def _against_kernel(frames: MemMap, zone: ZoneSpan, free: FreeBlocks) -> ZoneBlocks:
+def against_kernel(frames: MemMap, zone: ZoneSpan, free: FreeBlocks) -> ZoneBlocks:
+    """Compare the free blocks of one zone with the kernel's counts."""
     counts = free.counts()
     rebuilt = tuple(counts.tolist())
     before = zone.nr_free_before
@@ -138,11 +139,16 @@ def _in_doubt(frames: MemMap, zone: ZoneSpan, nr_orders: int) -> NDArray[np.int6
         held: NDArray[np.bool_] = there & (possible[last + 1] - possible[first] == 1 << order)
         return held
 
+    every = changed
     for order in range(nr_orders):
-        place = np.unique(changed >> order)
-        place = place[whole(place, order)]
-        if order < nr_orders - 1:
-            buddy = np.setdiff1d(place ^ 1, place)
+        # Ascending, so that those that are equal stand side by side.
+        every = every >> 1 if order else every
+        every = every[np.diff(every, prepend=-1) != 0]
+        place = every[whole(every, order)]
+        if order < nr_orders - 1 and len(place):
+            buddy = place ^ 1
+            near = np.minimum(np.searchsorted(place, buddy), len(place) - 1)
+            buddy = buddy[place[near] != buddy]
             place = np.append(place, buddy[whole(buddy, order)])
         doubt[order] = len(place)
     return doubt
