@@ -246,7 +246,7 @@ def _split(compound: Folios, moves: Moves, evicted: NDArray[np.int64]) -> NDArra
         return row, (pfn >= head) & (pfn < head + compound.nr_pages[row])
 
     row, inside = owner(moves.source_pfn)
-    whole = (moves.source_pfn == compound.head_pfn[row]) & (moves.nr_pages == compound.nr_pages[row])
+    whole = moves.nr_pages == compound.nr_pages[row]
     gone, of_folio = owner(evicted)
     nr_gone = np.bincount(gone[of_folio], minlength=len(compound))
     partly = np.flatnonzero((nr_gone > 0) & (nr_gone < compound.nr_pages))

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from kernelmodel.compaction.result import Moves, Outcome, Status
-from kernelmodel.compaction.windows import STUCK, blocked_by, windows
+from kernelmodel.compaction.windows import STUCK, blocked_by, buddy_windows, windows
 from kernelmodel.compaction.zone_layout import HEAD, KIND_MASK, TAIL, Frame
 from kernelmodel.page_alloc.rebuild import free_blocks
 
@@ -91,6 +91,11 @@ def blit(
         Free pages outside blocks of this order that are left when the blocks made are gone; the minimum
         watermark and one block where it is not given.
 
+    Raises
+    ------
+    ModelError
+        `order` is none of the zone's.
+
     Examples
     --------
     >>> from kernelmodel.compaction.zone_layout import ZoneLayout
@@ -140,7 +145,7 @@ def candidates(layout: ZoneLayout, order: int, immovable: NDArray[np.bool_] | No
         state[held] = (state[held] & np.uint8(HEAD | TAIL)) | np.uint8(Frame.PINNED)
         layout = layout.with_state(state)
     size = 1 << order
-    found = windows(layout, order)
+    found = buddy_windows(layout, order)
     pages = found.counts[:, COPIED].sum(axis=1, dtype=np.int64)
     row = np.flatnonzero((found.free + pages == size) & (pages > 0))
     pfn = found.first_pfn + (row << order)

@@ -346,6 +346,18 @@ def test_a_folio_that_moves_whole_stays_one_run() -> None:
     assert (done.entries_patched, done.address_spaces, done.tlb_flushes) == (5, 2, 2)
 
 
+def test_runs_of_two_vmas_and_of_two_address_spaces_stay_apart() -> None:
+    host = one_folio()
+    host.vmas = [(1, 100, 102), (1, 102, 104), (2, 104, 106)]
+    host.entries = {(1, 101): 33, (1, 102): 32, (1, 103): 34, (2, 104): 35}
+    model = host.model()
+    later = migrate(model, [moved(model, (33, 56, 1), (32, 57, 1), (34, 58, 1), (35, 59, 1))]).model
+    assert violations(later) == set()
+    assert later.tables is not None
+    assert later.tables.pfn.tolist() == [56, 57, 59]
+    assert later.tables.nr_pages.tolist() == [1, 2, 1]
+
+
 def test_a_folio_that_moves_in_parts_is_split_and_its_tails_speak_for_themselves() -> None:
     host = one_folio()
     model = host.model()

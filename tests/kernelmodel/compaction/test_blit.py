@@ -16,7 +16,7 @@ from kernelmodel.compaction.planner import minimum_moves
 from kernelmodel.compaction.result import Status
 from kernelmodel.compaction.single_entry import blit_difference, busy_frames, shared_frames
 from kernelmodel.compaction.zone_layout import KIND_MASK, Frame, ZoneLayout
-from kernelmodel.errors import InvariantError
+from kernelmodel.errors import InvariantError, ModelError
 from kernelmodel.pageflags import mask
 from tests.kernelmodel.compaction.layouts import NR_ORDERS, drawing_of, layout_of, layouts
 from tests.kernelmodel.hosts import RANGES, Host
@@ -104,6 +104,8 @@ def test_large_folios_go_whole_or_in_pages_but_are_not_cut_at_a_window() -> None
     parts = blit(layout_of("A-.. x.xx x.xx x.xx"), 2, 1, reserve_pages=0)
     assert triples(parts) == [(0, 5, 1), (1, 9, 1)]
     assert drawing_of(parts.after)[:16] == "....xaxxxaxxx.xx"
+    both = blit(layout_of("A-s. xx.. xx.. xxxx"), 2, 1, reserve_pages=0)
+    assert triples(both) == [(0, 6, 2), (2, 10, 1)]
     cut = blit(layout_of("A------- x.xx x.xx x.xx x.xx"), 2, 1, reserve_pages=0)
     assert (len(cut.moves), cut.blocked) == (0, {"fixed": 2, "large folio": 1})
 
@@ -164,6 +166,11 @@ def test_who_is_shared_and_who_is_busy() -> None:
     untold = replace(model, frames=replace(model.frames, mapcount=None))
     assert np.flatnonzero(shared_frames(untold, low)).tolist() == [17]
     assert np.flatnonzero(shared_frames(replace(model, entries=None), low)).tolist() == [17, 19]
+
+
+def test_an_order_that_the_zone_does_not_have_is_refused() -> None:
+    with pytest.raises(ModelError, match="order 5"):
+        blit(layout_of("a..."), NR_ORDERS, 1)
 
 
 @given(layouts())

@@ -90,6 +90,8 @@ def test_folios_go_whole_are_split_or_stay() -> None:
     assert split.after[7] == split.after[9] == Frame.ANON
     kept = gravity(layout_of("D!x. x.x. x.xx xxxx"), 2)
     assert (len(kept.moves), kept.blocked) == (0, {"fixed": 1})
+    smaller = gravity(layout_of("A--- A-xx x.x. xxxx"), 2)
+    assert triples(smaller) == [(4, 11, 1), (5, 9, 1)], "there is room for the second alone"
     small = gravity(layout_of("A--- xxx. xx.x xxxx"), 2)
     assert len(small.moves) == 0, "there is no room for all of it"
     assert small.after[0] == Frame.ANON | HEAD
