@@ -64,6 +64,7 @@ bench: install  ## measure against reading the same bytes; prints ratios (as roo
 	@$(BIN)/python benchmarks/bench_sharing.py
 	@$(BIN)/python benchmarks/bench_model.py
 	@$(BIN)/python benchmarks/bench_page_alloc.py
+	@$(BIN)/python benchmarks/bench_compaction.py
 	@$(BIN)/python benchmarks/bench_ordered.py
 	@$(BIN)/python benchmarks/bench_mm.py
 	@$(BIN)/python benchmarks/bench_rmap_live.py

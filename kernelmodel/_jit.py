@@ -123,5 +123,16 @@ def _compile(function: FunctionType) -> Any:
             f"{reached.__qualname__}_{digest(function)}" if outermost else reached.__qualname__
         )
         copy.__module__ = reached.__module__
-        twins[id(reached)] = numba.njit(cache=outermost, **OPTIONS)(copy)
+        twins[id(reached)] = _njit(numba, copy, cache=outermost)
     return twins[id(function)]
+
+
+def _njit(numba: Any, function: FunctionType, *, cache: bool) -> Any:
+    """Compile one function, without keeping the machine code where there is no place to keep it."""
+    try:
+        return numba.njit(cache=cache, **OPTIONS)(function)
+    except RuntimeError:
+        # "no locator available": neither beside the source nor in the home folder may this user write.
+        if not cache:
+            raise
+        return numba.njit(**OPTIONS)(function)

@@ -3,7 +3,7 @@
 ::
 
     to clear   |  A  -  -  -  |  b  .  c  .  |  .  .  D  !  |  !  !  .  .  |
-                 as a whole      one by one         as a whole, also what stands outside: it cannot be split
+                 as a whole      one by one         as a whole or not at all: it cannot be split
 
 Mirrors: ``mm/compaction.c: isolate_migratepages_block`` takes folios; ``mm/migrate.c: try_split_folio``.
 Fidelity: a folio that is split falls into single pages, as the kernel's does.
@@ -71,28 +71,34 @@ def leaving(
         split in any case: it has been written by then.
     """
     size = 1 << order
-    frames = (starts[:, None] + np.arange(size)).ravel()
-    found = state[frames]
+    rows = starts >> order
+    found = state.reshape(-1, size)[rows]
     kinds = found & KIND_MASK
-    stays = np.isin(frames, evicted, assume_unique=True) if len(evicted) else np.zeros(len(frames), np.bool_)
-    used = (kinds >= FIRST_MOVABLE) & (kinds <= LAST_MOVABLE)
+    leaves = (kinds >= FIRST_MOVABLE) & (kinds <= LAST_MOVABLE)
     compound = (found & (HEAD | TAIL)) != 0
-    single = frames[used & ~compound & ~stays]
-    if not compound.any():
+    compound &= leaves
+    leaves[np.searchsorted(rows, evicted >> order), evicted & (size - 1)] = False
+    at = np.flatnonzero(leaves & ~compound)
+    single = starts[at >> order] + (at & (size - 1))
+    large = compound.any(axis=1)
+    if not large.any():
         empty = np.empty(0, np.int64)
         return Leaving(empty, empty, np.empty(0, np.bool_), single, empty, empty)
-    within = np.where(found & TAIL, -1, frames)
-    begins = found[::size] & TAIL != 0
-    within[::size][begins] = _heads(state, starts[begins])
-    head = np.maximum.accumulate(within)[used & compound]
-    inside = frames[used & compound]
+    # From here on only windows with large folios, frame by frame.
+    frames = starts[large][:, None] + np.arange(size)
+    within = np.where(found[large] & TAIL, -1, frames)
+    begins = within[:, 0] < 0
+    within[begins, 0] = _heads(state, frames[begins, 0])
+    held, stays = compound[large], ~leaves[large]
+    head = np.maximum.accumulate(within.ravel())[held.ravel()]
+    inside, stays = frames[held], stays[held]
     folio, first, nr_inside = np.unique(head, return_index=True, return_counts=True)
     nr_pages = _ends(state, inside[first + nr_inside - 1] + 1) - folio
-    evicted_inside = np.add.reduceat(stays[used & compound].astype(np.int64), first) if len(first) else first
-    splittable = ((state[folio] & UNSPLITTABLE) == 0) | (evicted_inside > 0)
-    whole = ((nr_inside == nr_pages) & (evicted_inside == 0)) | ~splittable
-    part = np.repeat(~whole, nr_inside) & ~stays[used & compound]
-    broken = ~whole & (evicted_inside < nr_pages)
+    nr_evicted = np.add.reduceat(stays.astype(np.int64), first)
+    splittable = ((state[folio] & UNSPLITTABLE) == 0) | (nr_evicted > 0)
+    whole = ((nr_inside == nr_pages) & (nr_evicted == 0)) | ~splittable
+    part = np.repeat(~whole, nr_inside) & ~stays
+    broken = ~whole & (nr_evicted < nr_pages)
     return Leaving(
         folio[whole],
         nr_pages[whole],

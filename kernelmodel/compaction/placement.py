@@ -82,13 +82,15 @@ def place(
     unplaced = ~np.isin(out.folio, np.concatenate((source, stuck)))
     broken = np.concatenate((out.broken, out.folio[unplaced]))
     broken_pages = np.concatenate((out.broken_pages, out.nr_pages[unplaced]))
-    single = np.sort(np.concatenate((out.single, frames_of(out.folio[unplaced], out.nr_pages[unplaced]))))
-    free = np.sort(room.take(0, len(single)))
-    if not len(stuck) and len(free) < len(single):
-        # Folios that leave with what stands outside the windows took more room than the windows need.
-        stuck, stuck_order = _sticking_out(found, rows, out)
+    single = out.single
+    if unplaced.any():
+        pages = frames_of(out.folio[unplaced], out.nr_pages[unplaced])
+        single = np.sort(np.concatenate((single, pages)))
+    free = room.take(0, len(single))
+    assert len(stuck) or len(free) == len(single), "more to place than the caller has room for"
     single = single[: len(free)]
     after = room.state
+    after[frames_of(destination, 1 << _order(nr_pages))] = Frame.FREE
     after[frames_of(destination, nr_pages)] = layout.state[frames_of(source, nr_pages)]
     after[free] = layout.state[single] & KIND_MASK
     split = frames_of(broken, broken_pages)
@@ -104,13 +106,22 @@ def place(
     return Placed(rows, moves, evicted + layout.base_pfn, after, stuck, stuck_order)
 
 
+def _order(nr_pages: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the order of the smallest aligned run that holds so many frames.
+
+    >>> _order(np.array([1, 2, 3, 8])).tolist()
+    [0, 1, 2, 3]
+    """
+    return np.ceil(np.log2(np.maximum(nr_pages, 1))).astype(np.int64)
+
+
 def _place_folios(
     room: Room, out: Leaving
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], int]:
     """Place what leaves whole; return source, destination, frames, and the stuck ones with their order."""
     empty = np.empty(0, np.int64)
     sources, destinations, sizes, stuck, stuck_order = [empty], [empty], [empty], [empty], -1
-    order = np.ceil(np.log2(np.maximum(out.nr_pages, 1))).astype(np.int64)
+    order = _order(out.nr_pages)
     for splittable in (False, True):
         for each in np.unique(order[out.splittable == splittable])[::-1].tolist():
             these = np.flatnonzero((order == each) & (out.splittable == splittable))
@@ -128,14 +139,6 @@ def _place_folios(
         np.concatenate(stuck),
         stuck_order,
     )
-
-
-def _sticking_out(found: Windows, rows: NDArray[np.int64], out: Leaving) -> tuple[NDArray[np.int64], int]:
-    """Return the folios that leave whole and stand in windows that are not cleared, with the lowest order."""
-    row = frames_of(out.folio, out.nr_pages) >> found.order
-    first = np.cumsum(out.nr_pages) - out.nr_pages
-    outside = np.add.reduceat(~np.isin(row, rows), first) > 0
-    return out.folio[outside], int(np.log2(out.nr_pages[outside].min()))
 
 
 def place_chosen(layout: ZoneLayout, found: Windows, choose: Choose, *, keep_free: bool = True) -> Placed:
@@ -171,7 +174,7 @@ def _hardest(layout: ZoneLayout, found: Windows) -> NDArray[np.int64]:
     frames = np.flatnonzero(state & UNSPLITTABLE)
     head = frames[(state[frames] & HEAD) != 0]
     nr_pages = np.diff(np.append(np.searchsorted(frames, head), len(frames)))
-    order = np.ceil(np.log2(np.maximum(nr_pages, 1))).astype(np.int64)
+    order = _order(nr_pages)
     hardest = np.full(len(found), -1, np.int64)
     frame_order = np.repeat(order, nr_pages)
     np.maximum.at(hardest, frames >> found.order, frame_order)

@@ -7,8 +7,8 @@ others, two pageblocks at a time, because a claim takes the largest free block t
 Mirrors: nothing; it guesses what mm/page_alloc.c: get_pfnblock_migratetype would answer.
 Fidelity: a guess. On the fourteen guests of fixtures/snapshots 99.79 % of the free pages come to lie under
 the type on whose lists pagetypeinfo counts them (99.29 % without totals), and 87 % of those on the Unmovable
-and Reclaimable lists (55 % without totals). Where the free scanner of a running kernel was traced, it filled or
-passed over 500 to 3,200 pageblocks, all but 0 to 8 as guessed; with long per-CPU lists up to 18.
+and Reclaimable lists (55 % without totals). Where the free scanner of a running kernel was traced, it
+filled or passed over 500 to 3,200 pageblocks, all but 0 to 8 as guessed; with long per-CPU lists up to 18.
 ``python -m tests.kernelmodel.page_alloc.inferred`` measures it.
 """
 

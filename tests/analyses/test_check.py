@@ -28,7 +28,9 @@ def test_snapshots_of_quiet_guests_are_consistent_and_nothing_is_unexplained(pat
     assert answer.missing == ()
     assert answer.violations == ()
     assert answer.buddy is not None
-    assert {zone.status for zone in answer.buddy.zones} == {"exact"}
+    # Those that are compacted next are photographed at once, while per-CPU lists give back what they had.
+    moving = {"within_drift"} if path.stem.endswith("-compacting") else set()
+    assert {zone.status for zone in answer.buddy.zones} <= {"exact"} | moving
     assert answer.rmap is not None
     rmap = answer.rmap
     assert rmap.unexplained == 0
@@ -43,7 +45,7 @@ def test_snapshots_of_quiet_guests_are_consistent_and_nothing_is_unexplained(pat
 
 
 def test_there_are_fixtures() -> None:
-    assert len(FIXTURES) == 12
+    assert len(FIXTURES) == 14
 
 
 def test_what_is_missing_has_its_reason() -> None:

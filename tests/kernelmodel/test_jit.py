@@ -66,3 +66,38 @@ def test_the_twin_is_compiled_through_and_through() -> None:
     assert isinstance(twin, numba.core.dispatcher.Dispatcher)
     assert isinstance(twin.py_func.__globals__["inner"], numba.core.dispatcher.Dispatcher)
     assert outer.__globals__["inner"] is inner
+
+
+def test_what_cannot_be_kept_is_compiled_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user who may write neither beside the source nor at home: numba refuses to cache."""
+    asked = []
+
+    class Numba:
+        @staticmethod
+        def njit(*, cache: bool = False, **_options: object) -> object:
+            asked.append(cache)
+
+            def decorate(function: FunctionType) -> FunctionType:
+                if cache:
+                    raise RuntimeError("cannot cache function: no locator available")
+                return function
+
+            return decorate
+
+    monkeypatch.setattr(_jit.importlib, "import_module", lambda _name: Numba)
+    assert _jit._compile(outer)(np.arange(3)) == outer(np.arange(3))
+    assert asked == [False, True, False]
+
+
+def test_another_failure_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Numba:
+        @staticmethod
+        def njit(**_options: object) -> object:
+            def decorate(_function: FunctionType) -> FunctionType:
+                raise RuntimeError("broken")
+
+            return decorate
+
+    monkeypatch.setattr(_jit.importlib, "import_module", lambda _name: Numba)
+    with pytest.raises(RuntimeError, match="broken"):
+        _jit._compile(outer)

@@ -15,6 +15,7 @@ from kernelmodel.compaction.curve import Curve, curve
 from kernelmodel.compaction.eviction import EvictionLimits, evict
 from kernelmodel.compaction.planner import eviction_bounds, minimum_moves, plan, plan_with_eviction
 from kernelmodel.compaction.result import Outcome, Status
+from kernelmodel.compaction.tree import plan_orders
 from kernelmodel.compaction.windows import NR_KINDS
 from kernelmodel.compaction.zone_layout import Frame, ZoneLayout
 from kernelmodel.errors import ModelError
@@ -226,6 +227,24 @@ def test_folios_that_cannot_be_split_have_the_first_choice_of_runs() -> None:
     assert outcome.moves.nr_pages.tolist() == [2, 1, 1, 1, 1]
 
 
+def test_a_folio_that_is_cut_takes_an_aligned_run_and_leaves_the_rest_of_it_free() -> None:
+    outcome = plan(layout_of("A--aa... x....... xxxx.... x.x.x.x. x.x.x.x."), 3, 1)
+    check_outcome(outcome)
+    assert (outcome.moves.source_pfn[0], outcome.moves.nr_pages[0]) == (0, 3)
+    assert drawing_of(outcome.after)[outcome.moves.destination_pfn[0] :][:4] in ("A--a", "A--.")
+
+
+def test_a_folio_larger_than_the_regions_that_are_looked_at_moves_whole() -> None:
+    larger = layout_of(
+        "D!!!!!!!!!!!!!!! ................ x............... ................ " + "x............... " * 4,
+        nr_orders=6,
+    )
+    found = plan_orders(larger, {5: 1, 3: 1})
+    check_outcome(found)
+    assert (found.moves.source_pfn.tolist(), found.moves.nr_pages.tolist()) == ([0], [16])
+    assert found.moves.destination_pfn.tolist() == [48]
+
+
 def test_part_of_a_folio_leaves_only_where_it_can_be_split() -> None:
     zone = layout_of("A------- " + "x.x.x.x. " * 4)
     outcome = plan(zone, 1, 1)
@@ -244,7 +263,7 @@ def test_pages_go_where_they_do_least_harm() -> None:
     outcome = plan(zone, 3, 1)
     assert outcome.moves.destination_pfn.tolist() == [41, 42]
     more = layout_of("aaaa.... aaaaa... aaaaaa.. xx.xxxxx x.......", targets=[True] * 4 + [False, False])
-    assert plan(more, 3, 1).moves.destination_pfn.tolist() == [13, 22, 23, 26]
+    assert plan(more, 3, 1).moves.destination_pfn.tolist() == [26, 22, 23, 13]
 
 
 def test_what_stands_in_the_way_is_told() -> None:

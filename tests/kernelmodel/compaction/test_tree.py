@@ -43,8 +43,14 @@ def check(seed: int, planned: Callable[[ZoneLayout, Wanted], int | None]) -> boo
     zone = rng_layout(rng, 16 * int(rng.integers(2, 5)), KINDS, weights)
     orders = rng.choice(np.arange(1, 5), int(rng.integers(1, 4)), replace=False)
     wanted = {int(order): int(rng.integers(0, 3)) for order in orders} | {int(orders[0]): 1}
-    expected = best(zone, wanted)
-    assert planned(zone, wanted) == expected, (drawing_of(zone.state), wanted)
+    return check_zone(zone, wanted, planned)
+
+
+def check_zone(
+    layout: ZoneLayout, wanted: Wanted, planned: Callable[[ZoneLayout, Wanted], int | None]
+) -> bool:
+    expected = best(layout, wanted)
+    assert planned(layout, wanted) == expected, (drawing_of(layout.state), wanted)
     return expected is not None
 
 
@@ -68,12 +74,12 @@ def largest_first(layout: ZoneLayout, wanted: Wanted) -> int | None:
 
 
 def test_the_recurrence_is_the_best_of_all_sets() -> None:
-    assert {check(seed, by_tree) for seed in range(150)} == {True, False}
+    assert {check(seed, by_tree) for seed in range(100)} == {True, False}
 
 
 @pytest.mark.slow
 def test_the_recurrence_is_the_best_of_all_sets_many_times() -> None:
-    assert sum(check(seed, by_tree) for seed in range(150, 5150)) > 1000
+    assert sum(check(seed, by_tree) for seed in range(100, 5100)) > 1000
 
 
 def test_the_largest_order_first_is_found_to_be_wrong() -> None:
@@ -99,8 +105,12 @@ def test_blocks_of_all_orders_are_there_afterwards(layout: ZoneLayout, wanted: W
     outcome.validate()
     outcome.before.with_state(outcome.after).validate()
     if outcome.status is Status.COMPLETE:
-        after = layout.with_state(outcome.after & np.uint8(0x0F))
-        assert oracle.cheapest_orders(after.kinds.tolist(), wanted, 0) == 0
+        # Largest first wastes nothing where all are free.
+        free = outcome.after & 0x0F == Frame.FREE
+        for order, nr in sorted(wanted.items(), reverse=True):
+            blocks = np.flatnonzero(free.reshape(-1, 1 << order).all(axis=1))
+            assert len(blocks) >= nr
+            free.reshape(-1, 1 << order)[blocks[:nr]] = False
 
 
 def test_what_is_free_now_counts() -> None:
