@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from kernelmodel.sharing.facts import OpenFile
     from kernelmodel.sharing.view import View
 
 PROVED, LIKELY, POSSIBLE = Certainty.PROVED, Certainty.LIKELY, Certainty.POSSIBLE
@@ -114,7 +113,7 @@ def _buffers(view: View) -> tuple[NDArray[np.int64], tuple[int, ...], dict[int, 
     for file in view.facts.open_files or ():
         mm = pinning[file.pid].mm if file.pid in pinning else None
         if file.target == IO_URING and mm is not None:
-            ranges[mm] |= {(start // page, -(-end // page)) for start, end in _addresses(file)}
+            ranges[mm] |= {(start // page, -(-end // page)) for start, end in buffer_addresses(file.info)}
     found, told = [np.empty(0, np.int64)], set()
     left = {}
     for mm, nr_bytes in by_mm.items():
@@ -132,9 +131,13 @@ def _buffers(view: View) -> tuple[NDArray[np.int64], tuple[int, ...], dict[int, 
     return np.unique(np.concatenate(found)), pids, left
 
 
-def _addresses(file: OpenFile) -> list[tuple[int, int]]:
-    """Return the half-open byte ranges of the registered buffers of an io_uring."""
-    found = [_BUFFER.fullmatch(line) for line in (file.info or "").split("\n")]
+def buffer_addresses(info: str | None) -> list[tuple[int, int]]:
+    r"""Return the half-open byte ranges of the registered buffers of an io_uring, out of what fdinfo told.
+
+    >>> buffer_addresses("UserBufs: 3\n0: 0x7f00/4096\n1: <none>\n2: 0x9000/0")
+    [(32512, 36608)]
+    """
+    found = [_BUFFER.fullmatch(line) for line in (info or "").split("\n")]
     ranges = [(int(match[1], 16), int(match[2])) for match in found if match is not None]
     return [(start, start + size) for start, size in ranges if size]
 

@@ -1,0 +1,122 @@
+"""What keeps each frame of a snapshot in its place: flag words, page tables, cgroups and pins together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from kernelmodel.folio import folios
+from kernelmodel.holder import MAY_BE_CHARGED, MAY_BE_REACHED, tag_frames
+from kernelmodel.movability import frame_movability
+from kernelmodel.ranges import frames_inside
+from vmprobe.bridge import model
+from vmprobe.bridge.model import counter, page_tables
+from vmprobe.bridge.pins import pinned_frames
+from vmprobe.bridge.resources import ram_ranges
+from vmprobe.tables import Coded
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from kernelmodel.host import ZoneSpan
+    from kernelmodel.memmap import MemMap
+    from kernelmodel.page_tables import PageTables
+    from vmprobe.bridge.pins import Pins
+    from vmprobe.tables import Snapshot
+
+
+class Standing(NamedTuple):
+    """Every frame of a snapshot with what is known of who keeps it in its place.
+
+    Parameters
+    ----------
+    memmap
+        The frames.
+    tags
+        uint8, as of `kernelmodel.holder.tag_frames`.
+    zones
+        Zones that have memory.
+    tables
+        Page tables; None without.
+    pins
+        Pins, as far as they are known.
+    """
+
+    memmap: MemMap
+    tags: NDArray[np.uint8]
+    zones: tuple[ZoneSpan, ...]
+    tables: PageTables | None
+    pins: Pins
+
+
+def standing(snapshot: Snapshot) -> Standing:
+    """Return what keeps each frame in its place.
+
+    Raises
+    ------
+    SnapshotError
+        The snapshot has no flag words, or the manifest's frame ranges do not cover the table.
+    """
+    memmap = model.frames(snapshot)
+    allowed = counter(snapshot, "sysctl", "compact_unevictable_allowed")
+    codes = frame_movability(
+        memmap,
+        ram_ranges(snapshot),
+        unevictable_allowed=None if allowed is None else bool(allowed),
+        nr_zspages=counter(snapshot, "vmstat", "nr_zspages"),
+    )
+    tables = page_tables(snapshot)
+    pins = pinned_frames(snapshot, memmap=memmap, tables=tables)
+    mapped = memmap.rows(reached(memmap, MAY_BE_REACHED[codes], tables)[0])
+    paid = np.flatnonzero(MAY_BE_CHARGED[codes])
+    paid = paid[charged(snapshot, paid) != 0]
+    tags = tag_frames(codes, mapped, paid, _kept_by_pins(memmap, pins.pfn))
+    return Standing(memmap, tags, tuple(model.zones(snapshot)), tables, pins)
+
+
+def reached(
+    memmap: MemMap, chosen: NDArray[np.bool_], tables: PageTables | None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the chosen frames that page tables lead to, and the address space of each entry."""
+    none = np.empty(0, np.int64)
+    if tables is None or not chosen.any():
+        return none, none
+    ranges = memmap.runs(chosen)
+    runs = np.flatnonzero(frames_inside(ranges, tables.pfn, tables.pfn + tables.nr_pages))
+    nr_pages = tables.nr_pages[runs]
+    along = np.arange(int(nr_pages.sum())) - np.repeat(np.cumsum(nr_pages) - nr_pages, nr_pages)
+    pfn = np.repeat(tables.pfn[runs], nr_pages) + along
+    mm = np.repeat(tables.vmas.mm[tables.vma[runs]], nr_pages)
+    rows = memmap.rows(pfn)
+    there = (rows >= 0) & chosen[rows]
+    return pfn[there], mm[there]
+
+
+def _kept_by_pins(memmap: MemMap, pfn: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the rows of pinned frames, and of all others in their folios: a folio moves as one or not."""
+    if not len(pfn):
+        return pfn
+    compound = folios(memmap)
+    near = np.searchsorted(compound.head_pfn, pfn, side="right") - 1
+    near = np.unique(near[near >= 0])
+    head, nr_pages = compound.head_pfn[near], compound.nr_pages[near]
+    holding = np.searchsorted(pfn, head) < np.searchsorted(pfn, head + nr_pages)
+    whole = [np.arange(*span) for span in zip(head[holding], (head + nr_pages)[holding], strict=True)]
+    rows = memmap.rows(np.unique(np.concatenate((pfn, *whole))))
+    return rows[rows >= 0]
+
+
+def charged(snapshot: Snapshot, rows: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """Return the inode of the cgroup that is charged for each row; 0 for none, or where that was not read."""
+    table = snapshot.table("frames", ("memcg",))
+    if not table.has("memcg"):
+        return np.zeros(len(rows), np.uint64)
+    values = table.columns["memcg"]
+    if isinstance(values, Coded):
+        found = np.array(values.values, np.uint64)[values.codes[rows]]
+    else:
+        found = table.column("memcg")[rows].astype(np.uint64)
+    if "memcg" in table.valid:
+        found[~table.is_valid("memcg")[rows]] = 0
+    return found
