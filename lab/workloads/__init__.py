@@ -14,5 +14,7 @@ from lab.workloads.hold import hold
 
 __all__ = ["WORKLOADS", "hold"]
 
-WORKLOADS: Final = ("forks", "holes", "huge", "ksm", "pagecache", "pinned", "pipes", "slab", "swapped")
+WORKLOADS: Final = (
+    "forks", "holes", "huge", "ksm", "mixed", "pagecache", "pinned", "pipes", "slab", "swapped",
+)  # fmt: skip
 """Names that a spec may begin with."""

@@ -61,10 +61,10 @@ def pinned(*, pages: int, spread: int = 1, seed: int = 0, limit: int = LIMIT_BYT
     nr_buffers = pages if spread > 1 else -(-pages * PAGE // MAX_BUFFER_BYTES)
     need(nr_buffers <= MAX_BUFFERS, f"pages={pages} spread={spread}: at most {MAX_BUFFERS} buffers")
     nr_bytes = bounded(pages * spread * PAGE, limit)
-    _may_lock(pages * PAGE)
+    may_lock(pages * PAGE)
     step = spread if spread > 1 else MAX_BUFFER_BYTES // PAGE
     chosen = [(at, at + 1 if spread > 1 else min(at + step, pages)) for at in range(0, pages * spread, step)]
-    with Area(pages * spread) as area, _ring() as fd:
+    with Area(pages * spread) as area, ring() as fd:
         area.advise(NOHUGEPAGE)
         area.stamp(seed)
         before = vm_pin_kib()
@@ -72,7 +72,7 @@ def pinned(*, pages: int, spread: int = 1, seed: int = 0, limit: int = LIMIT_BYT
             *(Buffer(area.start + first * PAGE, (end - first) * PAGE) for first, end in chosen)
         )
         if LIBC.syscall(IO_URING_REGISTER, fd, REGISTER_BUFFERS, buffers, nr_buffers):
-            raise _reason(failed("io_uring_register"), pages * PAGE)
+            raise reason(failed("io_uring_register"), pages * PAGE)
         pin_kib = vm_pin_kib()
         look.expect_equal("VmPin in KiB", pin_kib - before, pages * PAGE // 1024)
         everything = [(0, area.nr_pages)]
@@ -98,11 +98,11 @@ def pinned(*, pages: int, spread: int = 1, seed: int = 0, limit: int = LIMIT_BYT
 
 
 @contextmanager
-def _ring() -> Iterator[int]:
+def ring() -> Iterator[int]:
     """Make the smallest ring there is."""
     fd = LIBC.syscall(IO_URING_SETUP, 1, ctypes.create_string_buffer(PARAMS_BYTES))
     if fd < 0:
-        raise _reason(failed("io_uring_setup"), 0)
+        raise reason(failed("io_uring_setup"), 0)
     try:
         yield fd
     finally:
@@ -114,7 +114,7 @@ def vm_pin_kib(pid: int | str = "self") -> int:
     return int(look.status(pid)["VmPin"].split()[0])
 
 
-def _may_lock(nr_bytes: int) -> None:
+def may_lock(nr_bytes: int) -> None:
     """Refuse what RLIMIT_MEMLOCK forbids; its soft limit is raised, as every process may."""
     if look.capable(CAP_IPC_LOCK):
         return
@@ -126,7 +126,7 @@ def _may_lock(nr_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_MEMLOCK, (hard, hard))
 
 
-def _reason(error: OSError, nr_bytes: int) -> UnavailableError | OSError:
+def reason(error: OSError, nr_bytes: int) -> UnavailableError | OSError:
     """Return why the kernel refuses, as exactly as it can be known."""
     if error.errno == errno.ENOSYS:
         return UnavailableError("this kernel has no io_uring")

@@ -48,7 +48,7 @@ def pipes(*, bytes: int, seed: int = 0, limit: int = LIMIT_BYTES) -> Made:  # no
     need(bytes >= 1, f"bytes={bytes}: at least 1")
     nr_pipes = -(-bytes // (PAGES_EACH * PAGE))
     nr_bytes = bounded(nr_pipes * PAGES_EACH * PAGE, limit)
-    _may_have(nr_pipes)
+    may_have(nr_pipes)
     rng = random.Random(seed)
     with ExitStack() as stack:
         made = []
@@ -76,7 +76,7 @@ def _fill(fd: int) -> int:
     return found[0]
 
 
-def _may_have(nr_pipes: int) -> None:
+def may_have(nr_pipes: int) -> None:
     """Refuse what limits forbid; the soft limit of files is raised, as every process may."""
     nr_files = 2 * nr_pipes + SPARE_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
