@@ -36,8 +36,11 @@ PROGRAM: Final = "vmprobe"
 COMPLETE: Final = "_VMPROBE_COMPLETE"
 """The variable with which a shell asks click for completions."""
 
-VERBS: Final = ("snapshot", "show", "check", "vmas", "page", "rmap", "sharing", "sql", "doctor")
-"""Verbs in the order of the help; each is the command of that name in ``vmprobe.cli.VERB``."""
+VERBS: Final = (
+    "snapshot", "show", "check", "vmas", "page", "rmap", "sharing", "frag", "compact", "can-alloc", "sql",
+    "doctor",
+)  # fmt: skip
+"""Verbs in the order of the help; each is the command of that name in ``vmprobe.cli.VERB``, - written _."""
 
 _STATUS: Final[tuple[tuple[type[VmprobeError], int], ...]] = (
     (UsageError, 2),
@@ -72,7 +75,8 @@ class Verbs(click.Group):
         del ctx
         if cmd_name not in VERBS:
             return None
-        command = getattr(importlib.import_module(f"vmprobe.cli.{cmd_name}"), cmd_name)
+        name = cmd_name.replace("-", "_")
+        command = getattr(importlib.import_module(f"vmprobe.cli.{name}"), name)
         assert isinstance(command, click.Command)
         return command
 

@@ -1,0 +1,156 @@
+"""Between which figures the blocks gained lie: the strategy once more on what else a snapshot may mean."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from kernelmodel.compaction.hazards import Hazards, assume
+from kernelmodel.compaction.result import Status
+from kernelmodel.compaction.scanners import linux
+from kernelmodel.compaction.windows import windows
+from kernelmodel.compaction.zone_layout import KIND_MASK, Frame
+from vmprobe.bridge.compact import run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from kernelmodel.compaction.result import Outcome
+    from kernelmodel.compaction.zone_layout import ZoneLayout
+    from vmprobe.bridge.compact import Host
+    from vmprobe.tables import Snapshot
+
+MIN_PERCPU_PAGELIST_HIGH_FRACTION: Final = 8
+"""``mm/page_alloc.c``: per-CPU lists may grow to an eighth of a zone, all CPUs together."""
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """Fewest and most blocks gained.
+
+    Parameters
+    ----------
+    total
+        Of all zones together.
+    zones
+        Of each zone.
+    """
+
+    total: tuple[int, int]
+    zones: tuple[tuple[int, int], ...]
+
+
+def intervals(
+    snapshot: Snapshot,
+    made: Host,
+    strategy: str,
+    outcomes: Sequence[Outcome],
+    nr_blocks: int | None,
+    *,
+    single_entry: bool = False,
+) -> Intervals:
+    """Return between which figures the blocks gained lie.
+
+    The strategy runs once more for each thing that is not known: with per-CPU lists drained and the pages
+    moving that may move; for Linux also by the rules of each other kernel that looks like this one, with as
+    many of the freed pages kept on per-CPU lists as those may hold, and without giving a zone up. Each pin
+    that nobody located may keep one block from being gained. Both figures are equal where nothing of this
+    makes a difference.
+
+    Parameters
+    ----------
+    snapshot
+        For the limits of per-CPU lists.
+    made, strategy, nr_blocks, single_entry
+        As for `vmprobe.bridge.compact.run`.
+    outcomes
+        What that returned.
+    """
+    runs = [[outcome.gained_blocks for outcome in outcomes]]
+    hosts = list(_others(made, strategy))
+    if strategy == "linux" and any(outcome.status is Status.CONTENDED for outcome in outcomes):
+        # A folio that is dirty now may be clean by then, or find a block that others have freed.
+        rules = replace(made.kernel.rules, aborts=False)
+        hosts.append(replace(made, kernel=replace(made.kernel, rules=rules)))
+    for other in hosts:
+        again = run(other, strategy, outcomes[0].order, nr_blocks, single_entry=single_entry)
+        runs.append([outcome.gained_blocks for outcome in again])
+    if strategy == "linux":
+        runs += _held_back(snapshot, made, outcomes)
+    spoiled = [min(made.pins.nr_unlocated or 0, _newly_free(outcome)) for outcome in outcomes]
+    zones = [
+        (min(gained) - nr_lost, max(gained))
+        for gained, nr_lost in zip(zip(*runs, strict=True), spoiled, strict=True)
+    ]
+    totals = [sum(gained) for gained in runs]
+    nr_lost = min(made.pins.nr_unlocated or 0, sum(spoiled))
+    return Intervals((min(totals) - nr_lost, max(totals)), tuple(zones))
+
+
+def _others(made: Host, strategy: str) -> Iterator[Host]:
+    """Yield the hosts that this one may be instead."""
+    likely = tuple(_all_that_may_move(layout) for layout in made.layouts)
+    layouts = [made.layouts]
+    if any(one is not other for one, other in zip(likely, made.layouts, strict=True)):
+        layouts.append(likely)
+        yield replace(made, layouts=likely)
+    if strategy != "linux":
+        return
+    for each in layouts:
+        for rules in made.kernel.others:
+            yield replace(made, layouts=each, kernel=replace(made.kernel, rules=rules))
+
+
+def _held_back(snapshot: Snapshot, made: Host, outcomes: Sequence[Outcome]) -> list[list[int]]:
+    """Return the blocks gained by zone where per-CPU lists keep what they can, by each kernel's rules."""
+    rooms = [pcp_room(snapshot, outcome.before) for outcome in outcomes]
+    return [
+        [
+            linux(outcome.before, outcome.order, replace(rules, pcp_high=room)).gained_blocks
+            for outcome, room in zip(outcomes, rooms, strict=True)
+        ]
+        for rules in (made.kernel.rules, *made.kernel.others)
+    ]
+
+
+def _all_that_may_move(layout: ZoneLayout) -> ZoneLayout:
+    """Return a zone with lists drained and what may move moving; itself where that changes nothing."""
+    drained = assume(layout, Hazards(drained=bool(layout.pcp_pages)))
+    uncertain = (drained.state & KIND_MASK) == Frame.UNCERTAIN
+    if not uncertain.any():
+        return drained
+    state = drained.state.copy()
+    state[uncertain] = (state[uncertain] & ~np.uint8(KIND_MASK)) | np.uint8(Frame.ANON)
+    return drained.with_state(state)
+
+
+def _newly_free(outcome: Outcome) -> int:
+    """Return how many blocks are free afterwards that were not."""
+    before, after = (
+        windows(layout, outcome.order).free
+        for layout in (outcome.before, outcome.before.with_state(outcome.after))
+    )
+    whole = 1 << outcome.order
+    return int(((after == whole) & (before < whole)).sum())
+
+
+def pcp_room(snapshot: Snapshot, layout: ZoneLayout) -> int:
+    """Return how many freed pages the list of the CPU that compacts may hold of one zone at the end.
+
+    All that it may hold: what was on it before is given back first.
+    """
+    nr_cpus = snapshot.manifest["host"].get("nr_cpus") or 1
+    scope = f"node {layout.node} zone {layout.zone}"
+    limit = None
+    if snapshot.has("counters"):
+        rows = snapshot.table("counters").rows("source", "scope", "name", "value")
+        wanted = ("zoneinfo", scope, "pcp_high_max")
+        limit = next((value for *name, value in rows if tuple(name) == wanted), None)
+    if limit is None:
+        sizes = snapshot.table("zones").rows("node", "zone", "managed_pages")
+        managed = {(node, zone): pages for node, zone, pages in sizes}
+        pages = managed.get((layout.node, layout.zone)) or 0
+        limit = pages // MIN_PERCPU_PAGELIST_HIGH_FRACTION // nr_cpus
+    return int(limit)
