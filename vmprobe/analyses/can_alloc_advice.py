@@ -53,18 +53,18 @@ def advice(verdict: Verdict, asked: Asked, ending: tuple[str, ...], *, dirty: bo
     >>> advice(Verdict.EVICTION, Asked(9, 4, 4096, 10), (), dirty=False, likely=False)
     'sync; echo 1 > /proc/sys/vm/drop_caches; echo 1 > /proc/sys/vm/compact_memory'
     """
-    compacts = f"sync; {COMPACT}" if dirty else COMPACT
-    if asked.order > asked.max_order:
-        compacts = _by_range(asked)
+    compacts = _by_range(asked) if asked.order > asked.max_order else COMPACT
+    dropped = f"{DROP}; {compacts}"
+    if dirty:
+        compacts = f"sync; {compacts}"
     if verdict == Verdict.UNCERTAIN:
-        first = compacts if likely else f"{DROP}; {compacts}"
-        return f"{first}; {asked.again}"
+        return f"{compacts if likely else dropped}; {asked.again}"
     if verdict == Verdict.PROCESSES:
         return _end(ending)
     said = {
         Verdict.NOW: _taken(asked),
         Verdict.COMPACTION: compacts,
-        Verdict.EVICTION: f"{DROP}; {compacts}",
+        Verdict.EVICTION: dropped,
         Verdict.REBOOT: _at_boot(asked),
         Verdict.NEVER: "ask for fewer, or for a smaller order",
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -227,7 +227,8 @@ def swapped_pages(outcome: Outcome) -> int:
     return int(np.isin(kinds, (Frame.ANON, Frame.SHMEM)).sum())
 
 
-class Stop(NamedTuple):
+@dataclass(frozen=True)
+class Stop:
     """The folio at which Linux gives a zone up.
 
     Parameters
