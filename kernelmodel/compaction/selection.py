@@ -95,7 +95,7 @@ def select(task: Task, nr_chosen: int) -> Selection:
     if search.rows is not None:
         search.resource(0, ())
     rows = None if search.rows is None else np.sort(search.rows)
-    return Selection(rows, search.cost, min(search.lower_bound, search.cost), exact=False)
+    return Selection(rows, search.cost, search.lower_bound, exact=False)
 
 
 def select_most(task: Task, nr_chosen: int) -> Selection:

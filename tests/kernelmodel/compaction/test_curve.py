@@ -107,6 +107,12 @@ def test_no_more_can_be_free_on_per_cpu_lists_than_is_there() -> None:
     assert curve(layout_of(drawing), 3, optimistic=True).nr_candidates == 3
 
 
+def test_what_per_cpu_lists_only_have_to_give_up_needs_no_room() -> None:
+    line = curve(layout_of("???????? xxxxxxxx a......x"), 3, optimistic=True)
+    assert (line.pages.tolist(), line.nr_attainable) == ([0, 0], 1)
+    assert curve(layout_of("???????? xxxxxxxx a......."), 3, optimistic=True).nr_attainable == 1
+
+
 def test_one_gigabyte_is_a_window_too() -> None:
     zone = layout_of("a" + "." * 63 + "." * 32)
     line = curve(zone, 6)

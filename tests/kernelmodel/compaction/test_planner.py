@@ -34,11 +34,8 @@ def drawn(seed: int) -> tuple[ZoneLayout, int, int]:
     rng = np.random.default_rng(seed)
     order, nr_windows = int(rng.integers(1, 4)), int(rng.integers(3, 9))
     weights = rng.random(6) * (rng.choice([1, 3, 9]), 1, 1, 1, 0.3, 0.1)
-    return (
-        rng_layout(rng, nr_windows << order, KINDS, tuple(weights)),
-        order,
-        int(rng.integers(1, nr_windows)),
-    )
+    zone = rng_layout(rng, nr_windows << order, KINDS, tuple(weights))
+    return zone, order, min(rng.integers(1, nr_windows, 2).tolist())
 
 
 def drawn_limits(seed: int) -> EvictionLimits:
@@ -220,11 +217,19 @@ def test_a_folio_that_can_neither_be_placed_nor_split_makes_its_window_dearer_or
 
 
 def test_folios_that_cannot_be_split_have_the_first_choice_of_runs() -> None:
-    zone = layout_of("D!A---.. xx..xxxx x.x.x.x. x.x.x.x. x.x.x.x.")
+    zone = layout_of("A-D!.... xx..xxxx x.x.x.x. x.x.x.x. x.x.x.x.")
     outcome = plan(zone, 3, 1)
     check_outcome(outcome)
     assert outcome.status is Status.COMPLETE
-    assert outcome.moves.nr_pages.tolist() == [2, 1, 1, 1, 1]
+    assert (outcome.moves.source_pfn.tolist(), outcome.moves.nr_pages.tolist()) == ([2, 0, 1], [2, 1, 1])
+
+
+def test_a_window_that_is_given_up_does_not_take_others_with_it() -> None:
+    zone = layout_of("D!...... D!...... a.a.a.a. xx..xxxx" + " x.x.x.x." * 5)
+    outcome = plan(zone, 3, 2)
+    check_outcome(outcome)
+    assert outcome.status is Status.COMPLETE
+    assert outcome.moves.source_pfn.tolist() == [0, 16, 18, 20, 22]
 
 
 def test_a_folio_that_is_cut_takes_an_aligned_run_and_leaves_the_rest_of_it_free() -> None:
@@ -250,9 +255,9 @@ def test_part_of_a_folio_leaves_only_where_it_can_be_split() -> None:
     outcome = plan(zone, 1, 1)
     check_outcome(outcome)
     assert (outcome.moves.total_pages, drawing_of(outcome.after)[:8]) == (2, "..aaaaaa")
-    whole = plan(layout_of("D!!!!!!! xxxxxxxx ......... xxxxxxx"), 1, 1)
+    whole = plan(layout_of("D!!!!!!! " + "x.x.x.x. " * 4), 1, 1)
     check_outcome(whole)
-    assert (whole.moves.nr_pages.tolist(), whole.gained_blocks) == ([], 0)
+    assert (whole.status, len(whole.moves), whole.gained_blocks) == (Status.INFEASIBLE, 0, 0)
 
 
 def test_pages_go_where_they_do_least_harm() -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from kernelmodel.compaction import selection as module
+from kernelmodel.compaction.cost import CostModel
 from kernelmodel.compaction.eviction import Evict, EvictionLimits, MoveOrEvict
 from kernelmodel.compaction.selection import IMPOSSIBLE, Task, select, select_most
 
@@ -80,6 +81,18 @@ def test_the_gap_is_below_a_tenth_of_a_percent_with_many_windows() -> None:
             gaps.append((found.cost - found.lower_bound) / found.lower_bound)
     assert len(gaps) >= 6
     assert max(gaps) <= 0.001
+
+
+def test_windows_of_one_price_are_exchanged_until_the_resource_is_used_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "MAX_STEPS", 0)
+    swap_is_cheap = CostModel(drop_us=(0, 2, 0), swap_us=(0, 1, 0))
+    classes = np.array([[8, 0, 0]] * 200 + [[0, 0, 8]] * 200)
+    found = select(Evict(classes, EvictionLimits(405, model=swap_is_cheap)), 100)
+    assert found.rows is not None
+    assert (int((found.rows >= 200).sum()), found.cost) == (50, 50 * 8000 + 50 * 16000)
+    assert found.cost - found.lower_bound < 8000
 
 
 def test_as_many_as_can_be_had_are_chosen() -> None:
