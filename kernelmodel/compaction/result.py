@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -138,11 +139,20 @@ class Outcome:
     blocked: dict[str, int] = field(default_factory=dict)
     failed_pages: int = 0
 
+    @cached_property
+    def free_before(self) -> NDArray[np.int64]:
+        """int64, free blocks of each order as the zone was."""
+        return self.before.free_blocks()
+
+    @cached_property
+    def free_after(self) -> NDArray[np.int64]:
+        """int64, free blocks of each order afterwards."""
+        return self.before.with_state(self.after).free_blocks()
+
     @property
     def gained_blocks(self) -> int:
         """Blocks of the wanted order that are free afterwards and were not before, larger ones divided."""
-        later = self.before.with_state(self.after).free_blocks()
-        return blocks_of_order(later, self.order) - blocks_of_order(self.before.free_blocks(), self.order)
+        return blocks_of_order(self.free_after, self.order) - blocks_of_order(self.free_before, self.order)
 
     def validate(self) -> None:
         """Check the moves, and that the frames afterwards are those of before less what left plus what came.

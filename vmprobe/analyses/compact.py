@@ -18,7 +18,7 @@ from vmprobe.analyses.quirk_detectors import PRESENT, averaged_mapcounts
 from vmprobe.analyses.record import record
 from vmprobe.analyses.show import MissingPart
 from vmprobe.bridge.compact import STRATEGIES, host, reverse_map_difference, run, stops
-from vmprobe.bridge.effect import effect
+from vmprobe.bridge.effect import effect, effect_by_zone
 from vmprobe.bridge.hazards import hazards
 from vmprobe.bridge.interval import intervals
 from vmprobe.errors import SnapshotError, UsageError
@@ -139,15 +139,15 @@ def compact(
     outcomes = run(made, strategy, order, count)
     between = intervals(snapshot, made, strategy, outcomes, count)
     found = hazards(snapshot, outcomes, made.pins, memmap=made.model.frames, kernel=made.kernel)
+    total, by_zone = effect_by_zone(made, outcomes)
     each = [
         ZoneSide(
-            **vars(side(strategy, order, effect(made, (outcome,)), interval, ())),
+            **vars(side(strategy, order, of_zone, interval, ())),
             node=outcome.before.node,
             zone=outcome.before.zone,
         )
-        for outcome, interval in zip(outcomes, between.zones, strict=True)
+        for outcome, of_zone, interval in zip(outcomes, by_zone, between.zones, strict=True)
     ]
-    total = effect(made, outcomes)
     return Compact(
         **vars(side(strategy, order, total, between.total, found)),
         count=count,
@@ -198,9 +198,9 @@ def _demand_order(made: Host, order: int) -> None:
 
 
 def side(
-    strategy: str, order: int, each: Effect, interval: tuple[int, int], found: Sequence[HazardRow]
+    strategy: str, order: int, each: Effect, interval: tuple[int, int] | None, found: Sequence[HazardRow]
 ) -> Side:
-    """Return what one strategy comes to in the form of the answer."""
+    """Return what one strategy, or the kernel's own run, comes to in the form of the answer."""
     return Side(
         strategy=strategy,
         order=order,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from vmprobe.bridge.account import Range
+    from vmprobe.bridge.effect import Range
     from vmprobe.bridge.hazards import HazardRow
 
 

@@ -60,10 +60,10 @@ def time_text(cost: Range) -> str:
     return mid if low == high else f"about {mid} ({low} to {high})"
 
 
-def hazards_grid(rows: Sequence[HazardRow]) -> Grid:
+def hazards_grid(rows: Sequence[HazardRow], title: str = "What can make this wrong") -> Grid:
     """Return hazards with what to do."""
     return grid(
-        "What can make this wrong",
+        title,
         rows,
         ("hazard", "hazard", Kind.TEXT),
         ("pages", "pages", Kind.COUNT),

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from vmprobe.analyses.compact import prepared, side
-from vmprobe.analyses.compact_side import FreeBlocks, Side
-from vmprobe.bridge.account import Account, actual_account
+from vmprobe.analyses.compact_side import Side
 from vmprobe.bridge.compact import run
 from vmprobe.bridge.compaction import zone_layouts
-from vmprobe.bridge.effect import effect
+from vmprobe.bridge.effect import actual_effect, effect
 from vmprobe.bridge.hazards import hazards
 from vmprobe.bridge.interval import intervals
 from vmprobe.bridge.score import PageScore, Score, compare
@@ -135,7 +134,7 @@ def verify(before: Snapshot, after: Snapshot, order: int, happened: Happened) ->
     allocated = [nr for name, nr in counters.items() if name.startswith("pgalloc_")]
     return Verification(
         **vars(forecast),
-        actual=_actual(actual_account(compared, counters, happened.seconds), order),
+        actual=side(STRATEGY, order, actual_effect(compared, counters, happened.seconds), None, ()),
         error=_error(compared.score),
         zones=tuple(
             ZoneRow(
@@ -180,31 +179,6 @@ def history_document(answer: Verification, host: Mapping[str, Any], time: str) -
         "pcp_pages": next((row.pages for row in answer.hazards if row.hazard == "per-CPU lists"), 0),
         "status_source": answer.status_source,
     }
-
-
-def _actual(account: Account, order: int) -> Side:
-    fewest, moves = account.minimum_moves_pages, account.moves_pages
-    return Side(
-        strategy=STRATEGY,
-        order=order,
-        before=FreeBlocks(account.before),
-        after=FreeBlocks(account.after),
-        gained_blocks=account.gained_blocks,
-        interval=None,
-        moves_pages=moves,
-        evicted_pages=0,
-        migrate_scanned=account.migrate_scanned,
-        free_scanned=account.free_scanned,
-        ptes_patched=None,
-        address_spaces=None,
-        tlb_flushes=None,
-        cost_us=account.cost_us,
-        minimum_moves_pages=fewest,
-        ratio_to_minimum=moves / fewest if fewest and moves is not None else None,
-        status=account.status,
-        hazards=(),
-        blocked=(),
-    )
 
 
 def _error(score: Score) -> ErrorOf:

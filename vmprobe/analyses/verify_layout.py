@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from vmprobe.analyses.compact_words import hazards_grid
 from vmprobe.analyses.record import layout_record
 from vmprobe.analyses.report import Column, Facts, Grid, Kind, Note, Report, grid
 
@@ -80,15 +81,7 @@ def layout(answer: Verification) -> Report:
         ),
     ]
     if answer.hazards:
-        parts.append(
-            grid(
-                "What can make such a forecast wrong here",
-                answer.hazards,
-                ("hazard", "hazard", Kind.TEXT),
-                ("pages", "pages", Kind.COUNT),
-                ("advice", "what to do", Kind.TEXT),
-            )
-        )
+        parts.append(hazards_grid(answer.hazards, "What can make such a forecast wrong here"))
     if answer.record is not None:
         parts.append(layout_record(answer.record))
     if answer.notes:

@@ -1,4 +1,4 @@
-"""What outcomes of a strategy come to: every move applied to the model, and all of it added up."""
+"""What outcomes of a strategy come to, every move applied to the model; what the kernel's own run came to."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ import numpy as np
 
 from kernelmodel.compaction.cost import Range, Work, cost_us
 from kernelmodel.compaction.planner import minimum_moves
-from kernelmodel.compaction.result import Status
+from kernelmodel.compaction.result import Status, blocks_of_order
 from kernelmodel.compaction.zone_layout import Frame
 from kernelmodel.migrate import migrate
 from vmprobe.bridge.compact import swapped_pages
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from kernelmodel.compaction.result import Outcome
     from vmprobe.bridge.compact import Host
+    from vmprobe.bridge.score import Compared
 
-__all__ = ["Effect", "Range", "Status", "effect"]
+__all__ = ["Effect", "Range", "Status", "actual_effect", "effect", "effect_by_zone"]
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class Effect:
         Pages moved or evicted over those.
     status
         `Status.CONTENDED` where one zone was given up, `Status.INFEASIBLE` where there are too few blocks.
+        Of a real run None where one zone is not known.
     blocked
         Reason to pageblocks.
     """
@@ -58,7 +60,7 @@ class Effect:
     before: tuple[int, ...]
     after: tuple[int, ...]
     gained_blocks: int
-    moves_pages: int
+    moves_pages: int | None
     evicted_pages: int
     migrate_scanned: int | None
     free_scanned: int | None
@@ -68,7 +70,7 @@ class Effect:
     cost_us: Range
     minimum_moves_pages: int | None
     ratio_to_minimum: float | None
-    status: Status
+    status: Status | None
     blocked: dict[str, int]
 
 
@@ -96,12 +98,69 @@ def effect(made: Host, outcomes: Sequence[Outcome]) -> Effect:
     InvariantError
         The moves are no substitution.
     """
-    entries = _entries(made, outcomes)
+    return _added_up(outcomes, _entries(made, outcomes), [_minimum(outcome) for outcome in outcomes])
+
+
+def effect_by_zone(made: Host, outcomes: Sequence[Outcome]) -> tuple[Effect, list[Effect]]:
+    """Return what `effect` does, and the same of each zone; nothing is applied or bounded twice."""
+    fewest = [_minimum(outcome) for outcome in outcomes]
+    entries = [_entries(made, (outcome,)) for outcome in outcomes]
+    zones = [_added_up((o,), e, (f,)) for o, e, f in zip(outcomes, entries, fewest, strict=True)]
+    busy = [e for o, e in zip(outcomes, entries, strict=True) if _does_something(o)]
+    # Address spaces of several zones are not to be added up: most have pages in each.
+    together = busy[0] if len(busy) == 1 else _entries(made, outcomes)
+    return _added_up(outcomes, together, fewest), zones
+
+
+def actual_effect(compared: Compared, counters: Mapping[str, int], seconds: float) -> Effect:
+    """Return what the kernel did to all zones together.
+
+    Parameters
+    ----------
+    compared
+        The forecast and the zones afterwards.
+    counters
+        By how much each counter of /proc/vmstat grew.
+    seconds
+        How long it took.
+    """
+    befores = [each.free_before for each in compared.forecasts]
+    afters = [each.after.free_blocks() for each in compared.truths]
+    gained, fewest = 0, []
+    for forecast, before, after in zip(compared.forecasts, befores, afters, strict=True):
+        here = blocks_of_order(after, forecast.order) - blocks_of_order(before, forecast.order)
+        gained += here
+        fewest.append(minimum_moves(forecast.before, forecast.order, here))
+    moves, least = counters.get("pgmigrate_success"), _sum(fewest)
+    took = seconds * 1e6
+    statuses = [each.status for each in compared.truths]
+    known = [status for status in statuses if status is not None]
+    unknown = len(known) < len(statuses) and Status.CONTENDED not in known
+    return Effect(
+        before=_blocks(befores),
+        after=_blocks(afters),
+        gained_blocks=gained,
+        moves_pages=moves,
+        evicted_pages=0,
+        migrate_scanned=counters.get("compact_migrate_scanned"),
+        free_scanned=counters.get("compact_free_scanned"),
+        ptes_patched=None,
+        address_spaces=None,
+        tlb_flushes=None,
+        cost_us=Range(took, took, took),
+        minimum_moves_pages=least,
+        ratio_to_minimum=moves / least if least and moves is not None else None,
+        status=None if unknown else _worst(known),
+        blocked={},
+    )
+
+
+def _added_up(outcomes: Sequence[Outcome], entries: _Entries, fewest: Sequence[int | None]) -> Effect:
     moves = sum(outcome.moves.total_pages for outcome in outcomes)
     evicted = sum(len(outcome.evicted_pfn) for outcome in outcomes)
     swapped = sum(swapped_pages(outcome) + _written(outcome) for outcome in outcomes)
     scanned = [_sum(getattr(o, name) for o in outcomes) for name in ("migrate_scanned", "free_scanned")]
-    fewest = _sum(_minimum(outcome) for outcome in outcomes)
+    least = _sum(fewest)
     blocked: dict[str, int] = {}
     for outcome in outcomes:
         for reason, nr in outcome.blocked.items():
@@ -115,8 +174,8 @@ def effect(made: Host, outcomes: Sequence[Outcome]) -> Effect:
         swapped_pages=swapped,
     )
     return Effect(
-        before=_blocks([outcome.before.free_blocks() for outcome in outcomes]),
-        after=_blocks([outcome.before.with_state(outcome.after).free_blocks() for outcome in outcomes]),
+        before=_blocks([outcome.free_before for outcome in outcomes]),
+        after=_blocks([outcome.free_after for outcome in outcomes]),
         gained_blocks=sum(outcome.gained_blocks for outcome in outcomes),
         moves_pages=moves,
         evicted_pages=evicted,
@@ -126,8 +185,8 @@ def effect(made: Host, outcomes: Sequence[Outcome]) -> Effect:
         address_spaces=entries.address_spaces,
         tlb_flushes=entries.tlb_flushes,
         cost_us=cost_us(work),
-        minimum_moves_pages=fewest,
-        ratio_to_minimum=(moves + evicted) / fewest if fewest else None,
+        minimum_moves_pages=least,
+        ratio_to_minimum=(moves + evicted) / least if least else None,
         status=_worst([outcome.status for outcome in outcomes]),
         blocked=blocked,
     )
@@ -136,10 +195,14 @@ def effect(made: Host, outcomes: Sequence[Outcome]) -> Effect:
 def _entries(made: Host, outcomes: Sequence[Outcome]) -> _Entries:
     if made.model.tables is None:
         return _Entries(None, None, None, None)
-    if not any(len(outcome.moves) or len(outcome.evicted_pfn) for outcome in outcomes):
+    if not any(_does_something(outcome) for outcome in outcomes):
         return _Entries(0, 0, 0, 0)
     done = migrate(made.model, outcomes)
     return _Entries(done.entries_patched, done.entries_cleared, done.address_spaces, done.tlb_flushes)
+
+
+def _does_something(outcome: Outcome) -> bool:
+    return bool(len(outcome.moves) or len(outcome.evicted_pfn))
 
 
 def _minimum(outcome: Outcome) -> int | None:
