@@ -18,7 +18,6 @@ import signal
 import statistics
 import sys
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -28,6 +27,7 @@ sys.path.insert(0, str(ROOT))
 
 from lab import guest  # noqa: E402 - the lab is no part of the package
 from lab.errors import LabError  # noqa: E402
+from lab.quiet import SMALLEST_LISTS, settle  # noqa: E402
 from lab.shapes import Shape  # noqa: E402
 from lab.workloads import hold  # noqa: E402
 from vmprobe.analyses.verify import Happened, Verification, verify  # noqa: E402
@@ -46,7 +46,7 @@ MAX_GIB: Final = 11.0
 """Workloads are refused above 12 GiB, and pipes and files come on top."""
 
 ORDER: Final = 9
-SMALL_LISTS: Final = {Path("/proc/sys/vm/percpu_pagelist_high_fraction"): "1000000"}
+SMALL_LISTS: Final = {Path("/proc/sys/vm/percpu_pagelist_high_fraction"): SMALLEST_LISTS}
 QUIET: Final = {
     # Both move pages unasked, the one to make huge pages of ours, the other to make room for any.
     Path("/sys/kernel/mm/transparent_hugepage/khugepaged/scan_sleep_millisecs"): "600000",
@@ -112,17 +112,6 @@ def settings(wanted: dict[Path, str]) -> Iterator[None]:
             path.write_text(value)
 
 
-def settle() -> None:
-    """Wait until the free lists stand still: what per-CPU lists have too much they give back bit by bit."""
-    begin = since = time.monotonic()
-    last = b""
-    while time.monotonic() < min(since + STILL_SECONDS, begin + PATIENCE_SECONDS):
-        now = Path("/proc/buddyinfo").read_bytes()
-        if now != last:
-            since, last = time.monotonic(), now
-        time.sleep(0.1)
-
-
 def measure(options: argparse.Namespace, shape: str, seed: int, number: int) -> Row:
     """Make a layout, compact, and score."""
     name = f"{shape}-{seed}" + (f"-{number}" if options.rounds > 1 else "") + f"-{options.pcp}"
@@ -131,7 +120,8 @@ def measure(options: argparse.Namespace, shape: str, seed: int, number: int) -> 
         shutil.rmtree(options.save / name, ignore_errors=True)
     spec = spec_of(shape, seed, options.gib, options.folder)
     with hold(spec, seed=seed), settings(SMALL_LISTS if options.pcp == "small" else {}):
-        settle()
+        # What per-CPU lists have too much they give back bit by bit.
+        settle(STILL_SECONDS, PATIENCE_SECONDS)
         if shape != "dirty":
             os.sync()
         seen = photograph()

@@ -17,6 +17,8 @@ from kernelmodel.pageclass import inherit_from_head
 from kernelmodel.pageflags import mask
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
 
@@ -113,6 +115,16 @@ class MemMap:
     def run_words(self) -> NDArray[np.uint64]:
         """uint64, the flag word of each of those runs, tails with their head's bits."""
         return inherit_from_head(self.words[self.word_runs])
+
+    def by_word(self, told: Callable[[NDArray[np.uint64]], NDArray[np.uint8]]) -> NDArray[np.uint8]:
+        """Return for each row what `told` says of its flag word, tails with their head's bits.
+
+        Asked of distinct words of runs, so that millions of frames take some compares each.
+        """
+        if not len(self):
+            return np.empty(0, np.uint8)
+        words, index = np.unique(self.run_words, return_inverse=True)
+        return self.spread(told(words)[index])
 
     def spread(self, of_run: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return for each row what `of_run` says of its run."""

@@ -232,8 +232,6 @@ def frame_movability(
 ) -> NDArray[np.uint8]:
     """Return the `Movability` of every frame of a host, by row.
 
-    Rules are tried on distinct words of runs, so that millions of frames take some compares each.
-
     Parameters
     ----------
     frames
@@ -244,11 +242,9 @@ def frame_movability(
     unevictable_allowed, nr_zspages
         As for `movability`.
     """
-    if not len(frames):
-        return np.empty(0, np.uint8)
-    words, index = np.unique(frames.run_words, return_inverse=True)
-    of_word = movability(words, unevictable_allowed=unevictable_allowed, nr_zspages=nr_zspages)
-    codes = frames.spread(of_word[index])
+    codes = frames.by_word(
+        lambda words: movability(words, unevictable_allowed=unevictable_allowed, nr_zspages=nr_zspages)
+    )
     if ram is not None:
         codes[(codes == Movability.UNKNOWN) & ~inside_ram(frames, ram)] = Movability.HOLE
     if frames.known is not None:

@@ -1,4 +1,4 @@
-"""Ranges of frames: how many frames of some lie in others."""
+"""Ranges of frames: where something is true of them, and how many frames of some lie in others."""
 
 from __future__ import annotations
 
@@ -32,3 +32,12 @@ def frames_inside(
 
     inside: NDArray[np.int64] = below(end_pfn) - below(start_pfn)
     return inside
+
+
+def true_runs(chosen: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return the half-open ranges of indices, shape (n, 2), in which every element is true.
+
+    >>> true_runs(np.array([True, False, True, True])).tolist()
+    [[0, 1], [2, 4]]
+    """
+    return np.flatnonzero(np.diff(chosen.view(np.int8), prepend=0, append=0)).reshape(-1, 2)

@@ -41,11 +41,11 @@ def calm() -> None:
     ctypes.CDLL(None).prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0)
 
 
-def settle() -> None:
+def settle(still_seconds: float = SETTLE_SECONDS, patience_seconds: float = GIVE_UP_SECONDS) -> None:
     """Wait until the free lists stand still for a while; not for ever."""
-    give_up = time.monotonic() + GIVE_UP_SECONDS
+    give_up = time.monotonic() + patience_seconds
     since, last = time.monotonic(), b""
-    while time.monotonic() < min(since + SETTLE_SECONDS, give_up):
+    while time.monotonic() < min(since + still_seconds, give_up):
         now = Path("/proc/buddyinfo").read_bytes()
         if now != last:
             since, last = time.monotonic(), now

@@ -24,6 +24,7 @@ from kernelmodel.compaction.result import Moves, Outcome, Status
 from kernelmodel.compaction.windows import STUCK, blocked_by, buddy_windows, windows
 from kernelmodel.compaction.zone_layout import HEAD, KIND_MASK, TAIL, Frame
 from kernelmodel.page_alloc.rebuild import free_blocks
+from kernelmodel.ranges import true_runs
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -156,8 +157,8 @@ def candidates(layout: ZoneLayout, order: int, immovable: NDArray[np.bool_] | No
     reaches[inner] |= (layout.state[behind[inner]] & TAIL) != 0
     row, pfn = row[~reaches], pfn[~reaches]
     cheapest = np.argsort(pages[row], kind="stable")
-    edge = np.flatnonzero(np.diff((layout.kinds == Frame.FREE).view(np.int8), prepend=0, append=0))
-    blocks = free_blocks(edge.reshape(-1, 2) + layout.base_pfn, layout.start_pfn, layout.end_pfn, order + 1)
+    runs = true_runs(layout.kinds == Frame.FREE) + layout.base_pfn
+    blocks = free_blocks(runs, layout.start_pfn, layout.end_pfn, order + 1)
     small = blocks.order < order
     block_order = blocks.order[small].astype(np.int64)
     return Candidates(

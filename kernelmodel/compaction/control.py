@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from kernelmodel._jit import jit
-from kernelmodel.compaction.zone_layout import KIND_MASK, SECTION_ORDER, TAIL
+from kernelmodel.compaction.zone_layout import KIND_MASK, SECTION_ORDER, TAIL, Frame
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 COMPACT_CLUSTER_MAX: Final = 32
 """``include/linux/swap.h``: pages of a batch, and the largest stride of the free scanner."""
 
-FREE: Final = 0
-HOLE: Final = 11
+FREE: Final = int(Frame.FREE)
+HOLE: Final = int(Frame.HOLE)
 ISOLATED: Final = 12
 """Kind of a free frame that the free scanner holds."""
 LEFT: Final = 13

@@ -99,11 +99,9 @@ def frame_states(
     unevictable_allowed, nr_zspages
         As for `kernelmodel.movability.movability`.
     """
-    if not len(frames):
-        return np.empty(0, np.uint8)
-    words, index = np.unique(frames.run_words, return_inverse=True)
-    of_word = _word_states(words, unevictable_allowed=unevictable_allowed, nr_zspages=nr_zspages)
-    states = frames.spread(of_word[index])
+    states = frames.by_word(
+        lambda words: _word_states(words, unevictable_allowed=unevictable_allowed, nr_zspages=nr_zspages)
+    )
     if ram is not None:
         states[(states == Frame.UNKNOWN) & ~inside_ram(frames, ram)] = Frame.HOLE
     if frames.known is not None:

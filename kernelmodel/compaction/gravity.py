@@ -24,6 +24,7 @@ import numpy as np
 
 from kernelmodel._jit import compiled, jit
 from kernelmodel.compaction.blit import in_the_way
+from kernelmodel.compaction.control import LEFT, NONE
 from kernelmodel.compaction.result import Moves, Outcome, Status
 from kernelmodel.compaction.windows import STUCK, windows
 from kernelmodel.compaction.zone_layout import (
@@ -41,11 +42,8 @@ if TYPE_CHECKING:
 
     from kernelmodel.compaction.zone_layout import ZoneLayout
 
-LEFT: Final = 13
-"""Kind of a frame whose page has moved away: free, but not to be filled again."""
 FILLED: Final = 0x10
 """Bit of a frame that something has moved to, so that the finger below passes it by."""
-NONE: Final = -1
 
 
 def gravity(layout: ZoneLayout, order: int) -> Outcome:

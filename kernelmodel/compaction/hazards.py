@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kernelmodel.compaction.zone_layout import KIND_MASK, SECTION_ORDER, Frame
+from kernelmodel.ranges import true_runs
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -90,8 +91,7 @@ def _likely_free(state: NDArray[np.uint8], block: int, nr_pages: int) -> NDArray
 
 def _smallest_free(state: NDArray[np.uint8], nr_pages: int) -> NDArray[np.int64]:
     """Return the frames, at most `nr_pages`, of the shortest runs of free frames; by index."""
-    free = (state & KIND_MASK) == Frame.FREE
-    edge = np.flatnonzero(np.diff(np.concatenate(([False], free, [False])).astype(np.int8))).reshape(-1, 2)
+    edge = true_runs((state & KIND_MASK) == Frame.FREE)
     length = edge[:, 1] - edge[:, 0]
     turn = np.argsort(length, kind="stable")
     before = np.cumsum(length[turn]) - length[turn]

@@ -60,8 +60,8 @@ TAIL: Final = 0x80
 SECTION_ORDER: Final = 15
 """log2 of the frames of a memory section (x86-64): one without memory is stepped over at once."""
 
-FIRST_MOVABLE: Final = 1
-LAST_MOVABLE: Final = 6
+FIRST_MOVABLE: Final = int(Frame.ANON)
+LAST_MOVABLE: Final = int(Frame.MOVABLE_OPS)
 """Kinds from ANON to MOVABLE_OPS can be moved."""
 
 

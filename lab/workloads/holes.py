@@ -11,6 +11,7 @@ from lab.workloads.made import LIMIT_BYTES, bounded, need
 from lab.workloads.memory import DONTNEED, NOHUGEPAGE, PAGE, Area
 
 if TYPE_CHECKING:
+    from lab.workloads.layout import Range
     from lab.workloads.made import Made
 
 
@@ -46,16 +47,9 @@ def holes(
         ``bytes``, ``nr_kept``, and one area with the ranges ``kept`` and ``freed``.
     """
     need(pages >= 1, f"pages={pages}: at least 1")
-    need(pattern in {"random", "clustered"}, f"pattern={pattern}: random or clustered")
     need(0 <= keep <= 1, f"keep={keep}: 0 to 1")
     nr_bytes = bounded(pages * PAGE, limit)
-    rng = random.Random(seed)
-    if pattern == "random":
-        kept = layout.sample(rng, pages, round(keep * pages))
-    else:
-        shortest = 2 * cluster * min(keep, 1 - keep)
-        need(shortest >= 1, f"cluster={cluster} keep={keep}: runs of a mean of {shortest:.2f} pages")
-        kept = layout.clusters(rng, pages, keep, cluster)
+    kept = kept_pages(random.Random(seed), pages, pattern, keep, cluster)
     freed = layout.gaps(kept, pages)
     with Area(pages) as area:
         area.advise(NOHUGEPAGE)
@@ -71,3 +65,13 @@ def holes(
             "nr_kept": layout.count(kept),
             "areas": [{**place, "kept": kept, "freed": freed}],
         }
+
+
+def kept_pages(rng: random.Random, pages: int, pattern: str, keep: float, cluster: float) -> list[Range]:
+    """Draw which pages are kept; parameters as for `holes`."""
+    need(pattern in {"random", "clustered"}, f"pattern={pattern}: random or clustered")
+    if pattern == "random":
+        return layout.sample(rng, pages, round(keep * pages))
+    shortest = 2 * cluster * min(keep, 1 - keep)
+    need(shortest >= 1, f"cluster={cluster} keep={keep}: runs of a mean of {shortest:.2f} pages")
+    return layout.clusters(rng, pages, keep, cluster)

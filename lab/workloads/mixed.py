@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from lab.errors import UnavailableError
 from lab.workloads import layout, look
 from lab.workloads.folders import own_folder
+from lab.workloads.holes import kept_pages
 from lab.workloads.made import LIMIT_BYTES, DisagreesError, bounded, need
 from lab.workloads.memory import DONTNEED, LIBC, NOHUGEPAGE, PAGE, Area, failed
 from lab.workloads.pagecache import PIECE_BYTES
@@ -89,7 +90,6 @@ def mixed(
         ``pinned``; what was kept is not listed, for it would fill megabytes.
     """
     need(pages >= pieces >= 1, f"pages={pages} pieces={pieces}: at least a page in a piece")
-    need(pattern in {"random", "clustered"}, f"pattern={pattern}: random or clustered")
     need(0 < keep < 1, f"keep={keep}: between 0 and 1")
     need(pipes >= 0 and cache >= 0 and pins >= 0, f"pipes={pipes} cache={cache} pins={pins}: at least 0")
     need(dirty in {0, 1}, f"dirty={dirty}: 0 or 1")
@@ -98,7 +98,7 @@ def mixed(
     nr_bytes = bounded((pages + pipes * PAGES_EACH) * PAGE + cache, limit)
     may_have(pipes)
     rng = random.Random(seed)
-    kept = _kept(rng, pages, pattern, keep, cluster)
+    kept = kept_pages(rng, pages, pattern, keep, cluster)
     with ExitStack() as stack:
         area = stack.enter_context(Area(pages))
         area.advise(NOHUGEPAGE)
@@ -124,14 +124,6 @@ def mixed(
             "nr_pinned": pins,
             "areas": [{"name": "mixed", "start": area.start, "nr_pages": pages, "pinned": pinned}],
         }
-
-
-def _kept(rng: random.Random, pages: int, pattern: str, keep: float, cluster: float) -> list[Range]:
-    if pattern == "random":
-        return layout.sample(rng, pages, round(keep * pages))
-    shortest = 2 * cluster * min(keep, 1 - keep)
-    need(shortest >= 1, f"cluster={cluster} keep={keep}: runs of a mean of {shortest:.2f} pages")
-    return layout.clusters(rng, pages, keep, cluster)
 
 
 def _part(whole: int, piece: int, pieces: int) -> Range:

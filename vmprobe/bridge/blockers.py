@@ -10,7 +10,8 @@ import numpy as np
 from kernelmodel.blockers import Windows, held_by_kind, held_by_owner, held_by_tag, hostages, windows
 from kernelmodel.holder import CGROUP_TAG, HOLDER_NAMES, HOLDERS, PINNED_TAG, PROCESS_TAG, Holder
 from kernelmodel.movability import MOVABILITY_INFO, Movability
-from vmprobe.bridge.standing import Standing, charged, reached, standing
+from vmprobe.bridge.memmap import charged
+from vmprobe.bridge.standing import Standing, reached, standing
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable

@@ -9,7 +9,7 @@ import numpy as np
 
 from kernelmodel.compaction.from_frames import ZonePlace, frame_states, zone_layout
 from kernelmodel.compaction.scanners import Rules
-from vmprobe.bridge.model import counter, frames, nr_orders
+from vmprobe.bridge.model import counter, frames, nr_orders, unevictable_allowed
 from vmprobe.bridge.resources import ram_ranges
 from vmprobe.bridge.zones import block_totals
 
@@ -59,11 +59,10 @@ def zone_layouts(
         It has no flag words.
     """
     memmap = frames(snapshot) if memmap is None else memmap
-    allowed = counter(snapshot, "sysctl", "compact_unevictable_allowed")
     states = frame_states(
         memmap,
         ram_ranges(snapshot),
-        unevictable_allowed=None if allowed is None else bool(allowed),
+        unevictable_allowed=unevictable_allowed(snapshot),
         nr_zspages=counter(snapshot, "vmstat", "nr_zspages"),
     )
     held = np.empty(0, np.int64) if pinned is None else pinned

@@ -13,6 +13,7 @@ from kernelmodel.compaction.scanners import linux
 from kernelmodel.compaction.windows import windows
 from kernelmodel.compaction.zone_layout import KIND_MASK, Frame
 from vmprobe.bridge.compact import run
+from vmprobe.bridge.model import counter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -142,12 +143,7 @@ def pcp_room(snapshot: Snapshot, layout: ZoneLayout) -> int:
     All that it may hold: what was on it before is given back first.
     """
     nr_cpus = snapshot.manifest["host"].get("nr_cpus") or 1
-    scope = f"node {layout.node} zone {layout.zone}"
-    limit = None
-    if snapshot.has("counters"):
-        rows = snapshot.table("counters").rows("source", "scope", "name", "value")
-        wanted = ("zoneinfo", scope, "pcp_high_max")
-        limit = next((value for *name, value in rows if tuple(name) == wanted), None)
+    limit = counter(snapshot, "zoneinfo", "pcp_high_max", f"node {layout.node} zone {layout.zone}")
     if limit is None:
         sizes = snapshot.table("zones").rows("node", "zone", "managed_pages")
         managed = {(node, zone): pages for node, zone, pages in sizes}

@@ -9,6 +9,7 @@ import numpy as np
 
 from kernelmodel.pageflags import PAGE_FLAGS, describe, mask
 from vmprobe.errors import SnapshotError
+from vmprobe.tables import Coded
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -156,3 +157,18 @@ def flag_counts(snapshot: Snapshot) -> dict[str, int]:
         if nr_frames or bit in named:
             counts[describe(1 << bit)] = nr_frames
     return counts
+
+
+def charged(snapshot: Snapshot, rows: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """Return the inode of the cgroup that is charged for each row; 0 for none, or where that was not read."""
+    table = snapshot.table("frames", ("memcg",))
+    if not table.has("memcg"):
+        return np.zeros(len(rows), np.uint64)
+    values = table.columns["memcg"]
+    if isinstance(values, Coded):
+        found = np.array(values.values, np.uint64)[values.codes[rows]]
+    else:
+        found = table.column("memcg")[rows].astype(np.uint64)
+    if "memcg" in table.valid:
+        found[~table.is_valid("memcg")[rows]] = 0
+    return found

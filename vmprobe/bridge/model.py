@@ -225,9 +225,32 @@ def _nr_hidden_threads(snapshot: Snapshot) -> int | None:
     return max(0, min(looks) - listed) if looks else None
 
 
-def counter(snapshot: Snapshot, source: str, name: str) -> Any:
-    """Return a counter or setting: a number, a text where it is several, None where it was not read."""
+def counter(snapshot: Snapshot, source: str, name: str, scope: str | None = None) -> Any:
+    """Return a counter or setting: a number, a text where it is several, None where it was not read.
+
+    Parameters
+    ----------
+    snapshot
+        The photograph.
+    source, name
+        As in the counters table.
+    scope
+        Of which node or zone; None where the source has but one.
+    """
     if not snapshot.has("counters"):
         return None
-    rows = snapshot.table("counters").rows("source", "name", "value", "text")
-    return next((t if v is None else v for s, n, v, t in rows if (s, n) == (source, name)), None)
+    rows = snapshot.table("counters").rows("source", "name", "scope", "value", "text")
+    return next(
+        (
+            t if v is None else v
+            for s, n, of, v, t in rows
+            if (s, n) == (source, name) and scope in (None, of)
+        ),
+        None,
+    )
+
+
+def unevictable_allowed(snapshot: Snapshot) -> bool | None:
+    """Return vm.compact_unevictable_allowed; None where it was not read."""
+    allowed = counter(snapshot, "sysctl", "compact_unevictable_allowed")
+    return None if allowed is None else bool(allowed)

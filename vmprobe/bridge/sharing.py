@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,10 +21,10 @@ from kernelmodel.sharing.finding import Finding
 from kernelmodel.sharing.groups import GroupCosts, group_costs
 from kernelmodel.sharing.mechanism import MECHANISM_INFO, Mechanism
 from kernelmodel.sharing.survey import Survey, at_frame, of_process, survey
+from vmprobe.bridge.memmap import charged
 from vmprobe.bridge.model import counter, frames, page_tables, unseen
 from vmprobe.bridge.swap import swap_runs
 from vmprobe.errors import SnapshotError
-from vmprobe.tables import Coded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -224,15 +225,7 @@ def _memcg(snapshot: Snapshot) -> Callable[[NDArray[np.int64]], NDArray[np.uint6
     null = snapshot.manifest["tables"].get("frames", {}).get("null_columns", {})
     if "memcg" in null:
         return None
-
-    def charged(rows: NDArray[np.int64]) -> NDArray[np.uint64]:
-        table = snapshot.table("frames", ("memcg",))
-        values = table.columns["memcg"]
-        if isinstance(values, Coded):
-            return np.array(values.values, np.uint64)[values.codes[rows]]
-        return table.column("memcg")[rows].astype(np.uint64)
-
-    return charged
+    return partial(charged, snapshot)
 
 
 def _cgroup_inode(snapshot: Snapshot) -> dict[str, int] | None:

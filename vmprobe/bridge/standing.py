@@ -11,10 +11,10 @@ from kernelmodel.holder import MAY_BE_CHARGED, MAY_BE_REACHED, tag_frames
 from kernelmodel.movability import frame_movability
 from kernelmodel.ranges import frames_inside
 from vmprobe.bridge import model
-from vmprobe.bridge.model import counter, page_tables
+from vmprobe.bridge.memmap import charged
+from vmprobe.bridge.model import counter, page_tables, unevictable_allowed
 from vmprobe.bridge.pins import pinned_frames
 from vmprobe.bridge.resources import ram_ranges
-from vmprobe.tables import Coded
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -59,11 +59,10 @@ def standing(snapshot: Snapshot) -> Standing:
         The snapshot has no flag words, or the manifest's frame ranges do not cover the table.
     """
     memmap = model.frames(snapshot)
-    allowed = counter(snapshot, "sysctl", "compact_unevictable_allowed")
     codes = frame_movability(
         memmap,
         ram_ranges(snapshot),
-        unevictable_allowed=None if allowed is None else bool(allowed),
+        unevictable_allowed=unevictable_allowed(snapshot),
         nr_zspages=counter(snapshot, "vmstat", "nr_zspages"),
     )
     tables = page_tables(snapshot)
@@ -105,18 +104,3 @@ def _kept_by_pins(memmap: MemMap, pfn: NDArray[np.int64]) -> NDArray[np.int64]:
     whole = [np.arange(*span) for span in zip(head[holding], (head + nr_pages)[holding], strict=True)]
     rows = memmap.rows(np.unique(np.concatenate((pfn, *whole))))
     return rows[rows >= 0]
-
-
-def charged(snapshot: Snapshot, rows: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """Return the inode of the cgroup that is charged for each row; 0 for none, or where that was not read."""
-    table = snapshot.table("frames", ("memcg",))
-    if not table.has("memcg"):
-        return np.zeros(len(rows), np.uint64)
-    values = table.columns["memcg"]
-    if isinstance(values, Coded):
-        found = np.array(values.values, np.uint64)[values.codes[rows]]
-    else:
-        found = table.column("memcg")[rows].astype(np.uint64)
-    if "memcg" in table.valid:
-        found[~table.is_valid("memcg")[rows]] = 0
-    return found
