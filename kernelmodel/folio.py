@@ -52,6 +52,20 @@ class Folios:
             return int(self.head_pfn[index]), int(self.nr_pages[index])
         return pfn, 1
 
+    def around(self, pfn: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return frames and all others of the folios that hold one of them, ascending, each once.
+
+        >>> Folios(np.array([8, 16]), np.array([4, 2])).around(np.array([10, 30])).tolist()
+        [8, 9, 10, 11, 30]
+        """
+        near = np.searchsorted(self.head_pfn, pfn, side="right") - 1
+        near = np.unique(near[near >= 0])
+        head, nr_pages = self.head_pfn[near], self.nr_pages[near]
+        ordered = np.sort(pfn)
+        holding = np.searchsorted(ordered, head) < np.searchsorted(ordered, head + nr_pages)
+        whole = [np.arange(*span) for span in zip(head[holding], (head + nr_pages)[holding], strict=True)]
+        return np.unique(np.concatenate((pfn, *whole)))
+
 
 def folios(frames: MemMap) -> Folios:
     """Return the compound pages: a head and the tails right behind it.

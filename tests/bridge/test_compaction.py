@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from kernelmodel.compaction.scanners import Rules, linux
-from kernelmodel.compaction.zone_layout import KIND_MASK, Frame
+from kernelmodel.compaction.zone_layout import HEAD, KIND_MASK, TAIL, Frame
 from lab.fixtures import FOLDER
 from lab.kernels import KERNELS
 from vmprobe.bridge.compaction import kernel_rules, zone_layouts
@@ -111,3 +111,17 @@ def test_a_pinned_page_stays() -> None:
     held = zone_layouts(snapshot, pinned=np.sort(moving))[1]
     assert (held.state[moving - held.base_pfn] & KIND_MASK == Frame.PINNED).all()
     assert not np.isin(linux(held, 9).moves.source_pfn, moving).any()
+
+
+def test_a_pin_keeps_the_whole_folio() -> None:
+    snapshot = load(FOLDER / "6.12-huge-pages.vmsnap")
+    zone = zone_layouts(snapshot)[1]
+    head = np.flatnonzero((zone.state & HEAD) != 0)
+    movable = head[(zone.state[head] & KIND_MASK) == Frame.ANON][0]
+    size = int(np.flatnonzero((zone.state[movable + 1 :] & TAIL) == 0)[0]) + 1
+    assert size > 1
+    last = np.array([zone.base_pfn + movable + size - 1])
+    held = zone_layouts(snapshot, pinned=last)[1]
+    changed = np.flatnonzero(held.state != zone.state)
+    assert changed.tolist() == list(range(movable, movable + size))
+    assert (held.state[changed] & KIND_MASK == Frame.PINNED).all()

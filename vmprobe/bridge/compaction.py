@@ -9,6 +9,7 @@ import numpy as np
 
 from kernelmodel.compaction.from_frames import ZonePlace, frame_states, zone_layout
 from kernelmodel.compaction.scanners import Rules
+from kernelmodel.folio import folios
 from vmprobe.bridge.model import counter, frames, nr_orders, unevictable_allowed
 from vmprobe.bridge.resources import ram_ranges
 from vmprobe.bridge.zones import block_totals
@@ -51,7 +52,7 @@ def zone_layouts(
     memmap
         Its frames, where the caller has them already.
     pinned
-        int64, frames known to be held in place; none by default.
+        int64, frames known to be held in place, and with each its folio; none by default.
 
     Raises
     ------
@@ -65,7 +66,9 @@ def zone_layouts(
         unevictable_allowed=unevictable_allowed(snapshot),
         nr_zspages=counter(snapshot, "vmstat", "nr_zspages"),
     )
-    held = np.empty(0, np.int64) if pinned is None else pinned
+    held = np.empty(0, np.int64)
+    if pinned is not None and len(pinned):
+        held = folios(memmap).around(pinned)
     columns = ("node", "zone", "start_pfn", "spanned_pages", "pcp_pages", "wmark_min", "boost")
     # Without it the snapshot is of a kernel that hides it; 512 pages are those of every x86-64 kernel.
     order = snapshot.manifest.get("pageblock_order") or 9

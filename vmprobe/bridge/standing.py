@@ -70,7 +70,9 @@ def standing(snapshot: Snapshot) -> Standing:
     mapped = memmap.rows(reached(memmap, MAY_BE_REACHED[codes], tables)[0])
     paid = np.flatnonzero(MAY_BE_CHARGED[codes])
     paid = paid[charged(snapshot, paid) != 0]
-    tags = tag_frames(codes, mapped, paid, _kept_by_pins(memmap, pins.pfn))
+    # A folio moves as one or not at all.
+    kept = memmap.rows(folios(memmap).around(pins.pfn)) if len(pins.pfn) else pins.pfn
+    tags = tag_frames(codes, mapped, paid, kept[kept >= 0])
     return Standing(memmap, tags, tuple(model.zones(snapshot)), tables, pins)
 
 
@@ -90,17 +92,3 @@ def reached(
     rows = memmap.rows(pfn)
     there = (rows >= 0) & chosen[rows]
     return pfn[there], mm[there]
-
-
-def _kept_by_pins(memmap: MemMap, pfn: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the rows of pinned frames, and of all others in their folios: a folio moves as one or not."""
-    if not len(pfn):
-        return pfn
-    compound = folios(memmap)
-    near = np.searchsorted(compound.head_pfn, pfn, side="right") - 1
-    near = np.unique(near[near >= 0])
-    head, nr_pages = compound.head_pfn[near], compound.nr_pages[near]
-    holding = np.searchsorted(pfn, head) < np.searchsorted(pfn, head + nr_pages)
-    whole = [np.arange(*span) for span in zip(head[holding], (head + nr_pages)[holding], strict=True)]
-    rows = memmap.rows(np.unique(np.concatenate((pfn, *whole))))
-    return rows[rows >= 0]
