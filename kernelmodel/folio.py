@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kernelmodel.pageflags import mask
+from kernelmodel.ranges import frames_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -63,8 +64,7 @@ class Folios:
         head, nr_pages = self.head_pfn[near], self.nr_pages[near]
         ordered = np.sort(pfn)
         holding = np.searchsorted(ordered, head) < np.searchsorted(ordered, head + nr_pages)
-        whole = [np.arange(*span) for span in zip(head[holding], (head + nr_pages)[holding], strict=True)]
-        return np.unique(np.concatenate((pfn, *whole)))
+        return np.union1d(pfn, frames_of(head[holding], nr_pages[holding]))
 
 
 def folios(frames: MemMap) -> Folios:

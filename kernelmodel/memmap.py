@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -103,6 +103,16 @@ class MemMap:
     def pfn(self, row: int) -> int:
         """Return the frame number of one row."""
         return int(self.pfns(np.array([row]))[0])
+
+    def lay_out(self, of_row: NDArray[Any], into: NDArray[Any], base_pfn: int, span: tuple[int, int]) -> None:
+        """Write what `of_row` says of the frames of a span into an array that begins at `base_pfn`.
+
+        What of the span has no row stays as it is.
+        """
+        for (start, end), row in zip(self.ranges.tolist(), self._first_row[:-1].tolist(), strict=True):
+            low, high = max(start, span[0]), min(end, span[1])
+            if low < high:
+                into[low - base_pfn : high - base_pfn] = of_row[row + low - start : row + high - start]
 
     @cached_property
     def word_runs(self) -> NDArray[np.int64]:

@@ -25,6 +25,7 @@ from kernelmodel.memmap import MemMap
 from kernelmodel.page_alloc.rebuild import free_blocks
 from kernelmodel.pageclass import inherit_from_head
 from kernelmodel.pageflags import mask
+from kernelmodel.ranges import frames_of
 from kernelmodel.rmap.rehome import patched, rehomed
 
 if TYPE_CHECKING:
@@ -255,10 +256,7 @@ def _split(compound: Folios, moves: Moves, evicted: NDArray[np.int64]) -> NDArra
 
 def _members(compound: Folios, rows: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return every frame of some folios, ascending."""
-    nr_pages = compound.nr_pages[rows]
-    begin = np.cumsum(nr_pages) - nr_pages
-    members: NDArray[np.int64] = np.repeat(compound.head_pfn[rows] - begin, nr_pages)
-    return members + np.arange(len(members))
+    return frames_of(compound.head_pfn[rows], compound.nr_pages[rows])
 
 
 def _nr_entries(entries: ReverseEntries, pfn: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -279,8 +277,7 @@ def _found(tables: PageTables, entries: ReverseEntries, change: _Change) -> _Fou
     mapped = np.flatnonzero(entries.pfn[row] == change.source) if len(entries.pfn) else row[:0]
     row = row[mapped]
     nr_each = entries.first[row + 1] - entries.first[row]
-    begin = np.cumsum(nr_each) - nr_each
-    at = np.repeat(entries.first[row] - begin, nr_each) + np.arange(int(nr_each.sum()))
+    at = frames_of(entries.first[row], nr_each)
     of = np.repeat(mapped, nr_each)
     vma = entries.vma[at]
     mm, vpn = entries.vmas.mm[vma], entries.vmas.start_vpn[vma] + entries.offset_pages[at]

@@ -41,3 +41,14 @@ def true_runs(chosen: NDArray[np.bool_]) -> NDArray[np.int64]:
     [[0, 1], [2, 4]]
     """
     return np.flatnonzero(np.diff(chosen.view(np.int8), prepend=0, append=0)).reshape(-1, 2)
+
+
+def frames_of(starts: NDArray[np.int64], nr_pages: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return every frame of runs.
+
+    >>> frames_of(np.array([8, 2]), np.array([2, 1])).tolist()
+    [8, 9, 2]
+    """
+    begin = np.cumsum(nr_pages) - nr_pages
+    frames: NDArray[np.int64] = np.repeat(starts - begin, nr_pages) + np.arange(int(nr_pages.sum()))
+    return frames

@@ -163,12 +163,7 @@ def zone_layout(
     base = place.start_pfn & -grain
     nr = -(-(place.end_pfn - base) // grain) * grain
     state = np.full(nr, Frame.HOLE, np.uint8)
-    row = 0
-    for start, end in frames.ranges.tolist():
-        low, high = max(start, place.start_pfn), min(end, place.end_pfn)
-        if low < high:
-            state[low - base : high - base] = states[row + low - start : row + high - start]
-        row += end - start
+    frames.lay_out(states, state, base, (place.start_pfn, place.end_pfn))
     absent = _absent_sections(state)
     state[absent] = Frame.HOLE
     held = pinned[(pinned >= place.start_pfn) & (pinned < place.end_pfn)] - base

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kernelmodel.compaction.zone_layout import KIND_MASK, SECTION_ORDER, Frame
-from kernelmodel.ranges import true_runs
+from kernelmodel.ranges import frames_of, true_runs
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -96,6 +96,4 @@ def _smallest_free(state: NDArray[np.uint8], nr_pages: int) -> NDArray[np.int64]
     turn = np.argsort(length, kind="stable")
     before = np.cumsum(length[turn]) - length[turn]
     taken = turn[before < nr_pages]
-    begin = np.cumsum(length[taken]) - length[taken]
-    frames = np.repeat(edge[taken, 0] - begin, length[taken]) + np.arange(int(length[taken].sum()))
-    return frames[:nr_pages]
+    return frames_of(edge[taken, 0], length[taken])[:nr_pages]

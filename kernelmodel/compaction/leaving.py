@@ -124,14 +124,3 @@ def _ends(state: NDArray[np.uint8], ends: NDArray[np.int64]) -> NDArray[np.int64
     while (on := (ends <= last) & ((state[np.minimum(ends, last)] & TAIL) != 0)).any():
         ends[on] += 1
     return ends
-
-
-def frames_of(starts: NDArray[np.int64], nr_pages: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return every frame of runs.
-
-    >>> frames_of(np.array([8, 2]), np.array([2, 1])).tolist()
-    [8, 9, 2]
-    """
-    begin = np.cumsum(nr_pages) - nr_pages
-    frames: NDArray[np.int64] = np.repeat(starts - begin, nr_pages) + np.arange(int(nr_pages.sum()))
-    return frames

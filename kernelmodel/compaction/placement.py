@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kernelmodel.compaction.leaving import frames_of, leaving
+from kernelmodel.compaction.leaving import leaving
 from kernelmodel.compaction.result import Moves, Outcome, Status
 from kernelmodel.compaction.room import Room
 from kernelmodel.compaction.windows import STUCK, blocked_by, windows
 from kernelmodel.compaction.zone_layout import HEAD, KIND_MASK, TAIL, UNSPLITTABLE, Frame
+from kernelmodel.ranges import frames_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

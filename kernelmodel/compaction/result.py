@@ -11,6 +11,7 @@ import numpy as np
 
 from kernelmodel.compaction.zone_layout import KIND_MASK, Frame
 from kernelmodel.errors import InvariantError
+from kernelmodel.ranges import frames_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -63,11 +64,7 @@ class Moves:
         >>> [frames.tolist() for frames in moves.frames()]
         [[8, 9], [32, 33]]
         """
-        begin = np.cumsum(self.nr_pages) - self.nr_pages
-        along = np.arange(self.total_pages)
-        source = np.repeat(self.source_pfn - begin, self.nr_pages) + along
-        destination = np.repeat(self.destination_pfn - begin, self.nr_pages) + along
-        return source, destination
+        return frames_of(self.source_pfn, self.nr_pages), frames_of(self.destination_pfn, self.nr_pages)
 
     def validate(self) -> None:
         """Check that the moves are one substitution.

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from kernelmodel.compaction.leaving import frames_of
 from kernelmodel.compaction.zone_layout import KIND_MASK, Frame
+from kernelmodel.ranges import frames_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

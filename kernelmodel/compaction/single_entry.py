@@ -38,28 +38,21 @@ def shared_frames(model: HostModel, layout: ZoneLayout) -> NDArray[np.bool_]:
         several = several[(several >= layout.start_pfn) & (several < layout.end_pfn)]
         shared[several - layout.base_pfn] = True
     if model.frames.mapcount is not None:
-        _mark(model, layout, model.frames.mapcount > 1, shared)
+        shared |= marked_frames(model, layout, model.frames.mapcount > 1)
     return shared
 
 
 def busy_frames(model: HostModel, layout: ZoneLayout) -> NDArray[np.bool_]:
     """Return which frames of a zone are locked or under writeback: who wants them must wait."""
-    busy = np.zeros(len(layout.state), np.bool_)
     of_run = (model.frames.run_words & _BUSY) != 0
-    _mark(model, layout, model.frames.spread(of_run.view(np.uint8)).view(np.bool_), busy)
-    return busy
+    return marked_frames(model, layout, model.frames.spread(of_run.view(np.uint8)).view(np.bool_))
 
 
-def _mark(model: HostModel, layout: ZoneLayout, rows: NDArray[np.bool_], marked: NDArray[np.bool_]) -> None:
-    """Set in `marked` what `rows` has of the zone's frames."""
-    row = 0
-    for start, end in model.frames.ranges.tolist():
-        low, high = max(start, layout.start_pfn), min(end, layout.end_pfn)
-        if low < high:
-            marked[low - layout.base_pfn : high - layout.base_pfn] |= rows[
-                row + low - start : row + high - start
-            ]
-        row += end - start
+def marked_frames(model: HostModel, layout: ZoneLayout, of_row: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return which frames of a zone, from its base on, are those that `of_row` chooses of all frames."""
+    marked = np.zeros(len(layout.state), np.bool_)
+    model.frames.lay_out(of_row, marked, layout.base_pfn, (layout.start_pfn, layout.end_pfn))
+    return marked
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import numpy as np
 
 from kernelmodel.compaction.curve import curve
 from kernelmodel.compaction.result import blocks_of_order
+from kernelmodel.compaction.single_entry import marked_frames
 from kernelmodel.compaction.windows import windows
 from kernelmodel.compaction.zone_layout import TAIL, Frame
 from vmprobe.bridge.compact import run, stops
@@ -197,12 +198,7 @@ def _without_cache(made: Host, layout: ZoneLayout) -> ZoneLayout:
 
 def _mapped(made: Host, layout: ZoneLayout) -> NDArray[np.bool_]:
     """Return which frames of a zone the kernel counts as mapped."""
-    mapped = np.zeros(len(layout.state), np.bool_)
     frames = made.model.frames
     if frames.mapcount is None:
-        return mapped
-    rows = np.flatnonzero(frames.mapcount)
-    pfn = frames.pfns(rows)
-    pfn = pfn[(pfn >= layout.start_pfn) & (pfn < layout.end_pfn)]
-    mapped[pfn - layout.base_pfn] = True
-    return mapped
+        return np.zeros(len(layout.state), np.bool_)
+    return marked_frames(made.model, layout, frames.mapcount != 0)

@@ -9,7 +9,7 @@ import numpy as np
 from kernelmodel.folio import folios
 from kernelmodel.holder import MAY_BE_CHARGED, MAY_BE_REACHED, tag_frames
 from kernelmodel.movability import frame_movability
-from kernelmodel.ranges import frames_inside
+from kernelmodel.ranges import frames_inside, frames_of
 from vmprobe.bridge import model
 from vmprobe.bridge.memmap import charged
 from vmprobe.bridge.model import counter, page_tables, unevictable_allowed
@@ -86,8 +86,7 @@ def reached(
     ranges = memmap.runs(chosen)
     runs = np.flatnonzero(frames_inside(ranges, tables.pfn, tables.pfn + tables.nr_pages))
     nr_pages = tables.nr_pages[runs]
-    along = np.arange(int(nr_pages.sum())) - np.repeat(np.cumsum(nr_pages) - nr_pages, nr_pages)
-    pfn = np.repeat(tables.pfn[runs], nr_pages) + along
+    pfn = frames_of(tables.pfn[runs], nr_pages)
     mm = np.repeat(tables.vmas.mm[tables.vma[runs]], nr_pages)
     rows = memmap.rows(pfn)
     there = (rows >= 0) & chosen[rows]
