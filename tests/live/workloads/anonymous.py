@@ -204,4 +204,4 @@ def lru_batch() -> Holding:
     # ksmd has every CPU empty its batches whenever it begins anew.
     with knob(f"{KSM}/run", 0), bare(work) as (one,):
         pfns = one.facts["pfns"]
-        yield Made([one.pid], Expected(frames=len(pfns)), fleeting=pfns)
+        yield Made([one.pid], Expected(frames=len(pfns)), frames=pfns, fleeting=pfns)
