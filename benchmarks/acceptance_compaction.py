@@ -27,7 +27,7 @@ sys.path.insert(0, str(ROOT))
 
 from lab import guest  # noqa: E402 - the lab is no part of the package
 from lab.errors import LabError  # noqa: E402
-from lab.quiet import SMALLEST_LISTS, settle  # noqa: E402
+from lab.quiet import SMALLEST_LISTS, drain, settle  # noqa: E402
 from lab.shapes import Shape  # noqa: E402
 from lab.workloads import hold  # noqa: E402
 from vmprobe.analyses.verify import Happened, Verification, verify  # noqa: E402
@@ -112,6 +112,17 @@ def settings(wanted: dict[Path, str]) -> Iterator[None]:
             path.write_text(value)
 
 
+def quieten() -> None:
+    """Wait until free lists stand still."""
+    settle(STILL_SECONDS, PATIENCE_SECONDS)
+
+
+def quieten_small() -> None:
+    """Empty per-CPU lists first: what they have too much they would give back bit by bit."""
+    drain()
+    quieten()
+
+
 def measure(options: argparse.Namespace, shape: str, seed: int, number: int) -> Row:
     """Make a layout, compact, and score."""
     name = f"{shape}-{seed}" + (f"-{number}" if options.rounds > 1 else "") + f"-{options.pcp}"
@@ -120,11 +131,9 @@ def measure(options: argparse.Namespace, shape: str, seed: int, number: int) -> 
         shutil.rmtree(options.save / name, ignore_errors=True)
     spec = spec_of(shape, seed, options.gib, options.folder)
     with hold(spec, seed=seed), settings(SMALL_LISTS if options.pcp == "small" else {}):
-        # What per-CPU lists have too much they give back bit by bit.
-        settle(STILL_SECONDS, PATIENCE_SECONDS)
         if shape != "dirty":
             os.sync()
-        seen = photograph()
+        seen = photograph(quieten_small if options.pcp == "small" else quieten)
     moved = seen.before.manifest["volatility"]
     about = {
         "spec": spec,

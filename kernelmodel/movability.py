@@ -289,8 +289,9 @@ def suspect_pins(
     anon = (words & np.uint64(mask("ANON"))) != 0
     verdict = VERDICTS[codes]
     anon &= (verdict == Verdict.YES) | (verdict == Verdict.IF)
-    # A page of a large folio may be unmapped while others are not; and the swap cache holds without a pin.
-    kept = (words & np.uint64(mask("SWAPCACHE", "COMPOUND_HEAD", "COMPOUND_TAIL"))) != 0
+    # A page of a large folio may be unmapped while others are not; the swap cache holds without a pin; and
+    # what was mapped between the readings of both files is not held.
+    kept = (words & np.uint64(mask("SWAPCACHE", "MMAP", "COMPOUND_HEAD", "COMPOUND_TAIL"))) != 0
     refined = np.where(anon & ~kept & (counted == 0), np.uint8(Movability.HELD), codes)
     if found is not None:
         refined = np.where(anon & (counted > found), np.uint8(Movability.HIDDEN_MAPPERS), refined)

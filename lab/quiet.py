@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
-import mmap
+import itertools
 import os
+import socket
 import time
 from pathlib import Path
 from typing import Final
@@ -20,9 +22,9 @@ MALLOC: Final = (
 
 SMALLEST_LISTS: Final = "1000000"
 """``percpu_pagelist_high_fraction`` that leaves a CPU four batches."""
-FEW_PAGES: Final = 600
-"""On the lists of all CPUs: as few as two of them keep then."""
-DRAIN_ROUNDS: Final = 40
+NR_SOCKETS: Final = 32
+SOCKET_PIECE: Final = 60 << 10
+"""Bytes written at once: as many as the kernel takes blocks of 32 KiB for."""
 
 SETTLE_SECONDS: Final = 1.0
 GIVE_UP_SECONDS: Final = 20.0
@@ -58,23 +60,34 @@ def refresh() -> None:
 
 
 def drain() -> int:
-    """Make per-CPU lists as short as they can be; return the pages that are left on them.
+    """Empty per-CPU lists and keep them as short as they can be; return the pages that are left on them.
 
-    A list gives back what is beyond its limit when its own CPU frees pages, so that each CPU must.
+    A list gives back all it holds when its own CPU frees many pages of a higher order in a row
+    (``mm/page_alloc.c: free_high``), and the buffers of a socket are such pages.
     """
     Path("/proc/sys/vm/percpu_pagelist_high_fraction").write_text(SMALLEST_LISTS)
-    cpus = os.sched_getaffinity(0)
-    for _ in range(DRAIN_ROUNDS):
-        if pages_on_lists() <= FEW_PAGES:
-            break
+    with contextlib.ExitStack() as stack:
+        pairs = [socket.socketpair() for _ in range(NR_SOCKETS)]
+        for end in itertools.chain.from_iterable(pairs):
+            stack.enter_context(end).setblocking(False)
+        cpus = os.sched_getaffinity(0)
         for cpu in cpus:
             os.sched_setaffinity(0, {cpu})
-            with mmap.mmap(-1, 4 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as area:
-                for at in range(0, len(area), mmap.PAGESIZE):
-                    area[at] = 1
+            _fill_and_empty(pairs)
         os.sched_setaffinity(0, cpus)
-        time.sleep(0.05)
     return pages_on_lists()
+
+
+def _fill_and_empty(pairs: list[tuple[socket.socket, socket.socket]]) -> None:
+    """Write into sockets all that they take, then read it all."""
+    for sender, _ in pairs:
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                sender.send(bytes(SOCKET_PIECE))
+    for _, receiver in pairs:
+        with contextlib.suppress(BlockingIOError):
+            while receiver.recv(SOCKET_PIECE):
+                pass
 
 
 def pages_on_lists() -> int:

@@ -53,7 +53,8 @@ def test_each_code_has_the_verdict_of_the_oracle_and_a_reason_of_its_own() -> No
 
 
 FILE = ("LRU", "UPTODATE")
-ANON = ("LRU", "UPTODATE", "ANON", "SWAPBACKED", "MMAP")
+UNMAPPED = ("LRU", "UPTODATE", "ANON", "SWAPBACKED")
+ANON = (*UNMAPPED, "MMAP")
 
 
 @pytest.mark.parametrize(
@@ -170,12 +171,13 @@ def refined(flags: tuple[str, ...], counted: int, found: int | None) -> str:
         (ANON, 1, 2, "ANON"),
         (ANON, 2, 1, "HIDDEN_MAPPERS"),
         (ANON, 2, None, "ANON"),
-        (ANON, 0, 0, "HELD"),
-        (ANON, 0, None, "HELD"),
+        (UNMAPPED, 0, 0, "HELD"),
+        (UNMAPPED, 0, None, "HELD"),
+        (ANON, 0, 0, "ANON"),  # mapped between the readings of both files
         (("ANON", "SWAPBACKED"), 0, 0, "HELD"),
-        ((*ANON, "LOCKED"), 0, 0, "HELD"),
-        ((*ANON, "SWAPCACHE"), 0, 0, "ANON"),  # the swap cache is what holds it
-        ((*ANON, "COMPOUND_TAIL"), 0, 0, "LARGE"),  # other pages of the folio may be mapped
+        ((*UNMAPPED, "LOCKED"), 0, 0, "HELD"),
+        ((*UNMAPPED, "SWAPCACHE"), 0, 0, "ANON"),  # the swap cache is what holds it
+        ((*UNMAPPED, "COMPOUND_TAIL"), 0, 0, "LARGE"),  # other pages of the folio may be mapped
         ((*ANON, "COMPOUND_TAIL"), 3, 2, "HIDDEN_MAPPERS"),
         (("LRU", "SWAPBACKED"), 2, 0, "SHMEM"),
         (FILE, 0, 0, "FILE"),

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from vmprobe.analyses.verify import Happened
-    from vmprobe.sources.procfs import Tree
     from vmprobe.store.forecasts import History
     from vmprobe.tables import Snapshot
 
@@ -129,8 +128,12 @@ def _compact(options: VerifyOptions, where: Path, earlier: History) -> None:
     forecasts.append(where, document)
 
 
-def _settle(proc: Tree) -> None:
+def settle() -> None:
     """Wait until the free lists stand still after our own upheaval; not for ever."""
+    from vmprobe.sources.meter import Meter
+    from vmprobe.sources.procfs import Tree
+
+    proc = Tree("/proc", Meter())
     begin = since = time.monotonic()
     last = b""
     while time.monotonic() < min(since + STILL_SECONDS, begin + PATIENCE_SECONDS):
@@ -150,11 +153,16 @@ class Seen:
     notes: tuple[str, ...]
 
 
-def photograph() -> Seen:
+def photograph(quieten: Callable[[], None] = settle) -> Seen:
     """Compact this host between two looks at it.
 
     The forecast is made after this, from what was read before: it depends on that alone, and the memory that
     it takes would have changed the layout.
+
+    Parameters
+    ----------
+    quieten
+        Called right before the first look, when all memory that the looks need is held.
 
     Raises
     ------
@@ -177,7 +185,8 @@ def photograph() -> Seen:
             whole = take(Options(require_frames=True), progress=progress)
         with Looks(whole, proc, sys) as looks:
             gc.collect()
-            _settle(proc)
+            looks.rehearse()
+            quieten()
             before = looks.before()
             done = compaction.write()
             after = looks.after()

@@ -83,12 +83,23 @@ class Looks:
         InputError
             The frames cannot be read.
         """
+        first, tables = self.rehearse()
+        return self._with(first, tables, {"flags": self._before, "mapcount": self._counts})
+
+    def rehearse(self) -> tuple[counters.Cheap, dict[str, Table]]:
+        """Read all that `before` reads; done once for nothing, the memory that takes is no longer taken then.
+
+        Raises
+        ------
+        InputError
+            The frames cannot be read.
+        """
         first = counters.read_cheap(self._proc, self._sys, Unread())
         tables: dict[str, Table] = {}
         counters.read_once(self._proc, Unread(), tables)
         self._read(self._mapcounts, self._narrow)
         self._read(self._flags, self._before.__setitem__)
-        return self._with(first, tables, {"flags": self._before, "mapcount": self._counts})
+        return first, tables
 
     def after(self) -> Snapshot:
         """Return the same as `before`, the flags first and no map counts.
@@ -104,7 +115,8 @@ class Looks:
 
     def _narrow(self, rows: slice, words: NDArray[np.uint64]) -> None:
         # Before 6.17 a page that changes its type while it is read can show a negative count as a huge one.
-        self._counts[rows] = np.minimum(words, U32_LAST)
+        # In place: room for another piece would be taken from the memory that is looked at.
+        self._counts[rows] = np.minimum(words, U32_LAST, out=words)
 
     def _read(self, file: FrameFile, keep: Callable[[slice, NDArray[np.uint64]], None]) -> None:
         """Read all frames of a file, piece by piece in the same room."""
