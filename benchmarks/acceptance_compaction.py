@@ -27,7 +27,7 @@ sys.path.insert(0, str(ROOT))
 
 from lab import guest  # noqa: E402 - the lab is no part of the package
 from lab.errors import LabError  # noqa: E402
-from lab.quiet import SMALLEST_LISTS, drain, settle  # noqa: E402
+from lab.quiet import SMALLEST_LISTS, empty_lists, settle  # noqa: E402
 from lab.shapes import Shape  # noqa: E402
 from lab.workloads import hold  # noqa: E402
 from vmprobe.analyses.verify import Happened, Verification, verify  # noqa: E402
@@ -53,7 +53,7 @@ QUIET: Final = {
     Path("/proc/sys/vm/compaction_proactiveness"): "0",
 }
 STILL_SECONDS: Final = 2.5
-PATIENCE_SECONDS: Final = 60.0
+PATIENCE_SECONDS: Final = 20.0
 QUIET_PAGES: Final = 256
 """What others may allocate in a run that counts, and how much free memory may change in the first look."""
 
@@ -76,7 +76,8 @@ class Row:
     @property
     def quiet(self) -> bool:
         """Whether others left memory alone while it was photographed and compacted."""
-        drift: int = self.parameters["drift_pages"]
+        # Lists of default length take thousands of pages at once, and give them back.
+        drift: int = self.parameters["drift_pages"] if self.parameters["pcp"] == "small" else 0
         return max(self.answer.foreign_pages or 0, drift) <= QUIET_PAGES
 
 
@@ -113,14 +114,9 @@ def settings(wanted: dict[Path, str]) -> Iterator[None]:
 
 
 def quieten() -> None:
-    """Wait until free lists stand still."""
+    """Empty per-CPU lists, which would give pages back bit by bit, and wait until free lists stand still."""
+    empty_lists()
     settle(STILL_SECONDS, PATIENCE_SECONDS)
-
-
-def quieten_small() -> None:
-    """Empty per-CPU lists first: what they have too much they would give back bit by bit."""
-    drain()
-    quieten()
 
 
 def measure(options: argparse.Namespace, shape: str, seed: int, number: int) -> Row:
@@ -133,7 +129,7 @@ def measure(options: argparse.Namespace, shape: str, seed: int, number: int) -> 
     with hold(spec, seed=seed), settings(SMALL_LISTS if options.pcp == "small" else {}):
         if shape != "dirty":
             os.sync()
-        seen = photograph(quieten_small if options.pcp == "small" else quieten)
+        seen = photograph(quieten)
     moved = seen.before.manifest["volatility"]
     about = {
         "spec": spec,

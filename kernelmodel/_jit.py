@@ -25,8 +25,8 @@ F = TypeVar("F", bound="Callable[..., Any]")
 HAVE_NUMBA: Final = find_spec("numba") is not None
 """Whether `compiled` can compile."""
 
-OPTIONS: Final = {"forceinline": True, "_nrt": False}
-"""How numba compiles: calls made inline, and no counting of references.
+OPTIONS: Final = {"forceinline": True, "_nrt": False, "nogil": True}
+"""How numba compiles: calls made inline, no counting of references, and other threads run meanwhile.
 
 A marked function makes no arrays and keeps none, so that its caller's reference is enough. Counting costs
 more than the work itself: each call counts every array of a named tuple up and down with locked instructions.
@@ -98,7 +98,7 @@ def _reached(function: FunctionType) -> list[FunctionType]:
 
 def digest(function: FunctionType) -> str:
     """Return a short digest of the code of `function` and all it reaches, module constants included."""
-    found = hashlib.sha256()
+    found = hashlib.sha256(repr(OPTIONS).encode())
     for reached in _reached(function):
         code = reached.__code__
         constants = [

@@ -42,6 +42,9 @@ class Hazards:
         Memory sections without memory are stepped over; without this their words of 0 are scanned.
     foreign_pages
         Single pages that others allocate before the scanners begin, out of the smallest free blocks.
+    churn_pages, churn_seed
+        Single movable pages that are freed before the scanners begin, and as many that are taken, drawn with
+        this seed. The free scanner's stride makes much of little, so that a few move what is gained by some.
     """
 
     pins_hold: bool = True
@@ -49,6 +52,8 @@ class Hazards:
     reported_free: bool = False
     absent_skipped: bool = True
     foreign_pages: int = 0
+    churn_pages: int = 0
+    churn_seed: int = 0
 
 
 def assume(layout: ZoneLayout, hazards: Hazards) -> ZoneLayout:
@@ -73,6 +78,8 @@ def assume(layout: ZoneLayout, hazards: Hazards) -> ZoneLayout:
         state[np.repeat(whole, size)[: len(state)] & inside] = Frame.UNKNOWN
     if hazards.foreign_pages:
         state[_smallest_free(state, hazards.foreign_pages)] = Frame.FIXED
+    if hazards.churn_pages:
+        _churn(state, block, hazards)
     return layout.with_state(state)
 
 
@@ -97,3 +104,14 @@ def _smallest_free(state: NDArray[np.uint8], nr_pages: int) -> NDArray[np.int64]
     before = np.cumsum(length[turn]) - length[turn]
     taken = turn[before < nr_pages]
     return frames_of(edge[taken, 0], length[taken])[:nr_pages]
+
+
+def _churn(state: NDArray[np.uint8], block: int, hazards: Hazards) -> None:
+    """Free single anonymous pages, and take as many that are free in pageblocks which are not wholly free."""
+    draw = np.random.default_rng(hazards.churn_seed)
+    free = (state == Frame.FREE).reshape(-1, block)
+    free = np.flatnonzero(free & ~free.all(axis=1, keepdims=True))
+    used = np.flatnonzero(state == Frame.ANON)
+    nr_pages = min(hazards.churn_pages, len(free), len(used))
+    state[draw.choice(free, nr_pages, replace=False)] = Frame.ANON
+    state[draw.choice(used, nr_pages, replace=False)] = Frame.FREE

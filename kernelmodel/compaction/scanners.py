@@ -17,7 +17,7 @@ pages are given back at the end; until then none merges with what the scanners s
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -56,11 +56,15 @@ from kernelmodel.compaction.zone_layout import (
     UNSPLITTABLE,
     Frame,
 )
+from kernelmodel.ranges import frames_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from kernelmodel.compaction.zone_layout import ZoneLayout
+
+PAGE_ALLOC_COSTLY_ORDER: Final = 3
+"""Folios of a higher order are never kept on the lists of a CPU, those of a pageblock apart."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,7 @@ class Rules:
     aborts
         A folio that can be neither placed nor split ends the zone; without this it is left where it is.
     pcp_high
-        Pages that the CPU which compacts keeps back of what it frees.
+        Pages that the CPU which compacts keeps back, of each order, of what it frees.
     """
 
     large_folios: bool = True
@@ -255,11 +259,15 @@ def _blocked(after: ZoneLayout, stopped_pfn: int) -> dict[str, int]:
 
 
 def _held_back(moves: Moves, base: int, pcp_high: int) -> NDArray[np.int64]:
-    """Return the frames, by index, that were freed last and stay on a CPU's list."""
-    if not pcp_high:
-        return np.empty(0, np.int64)
-    # Orders above PAGE_ALLOC_COSTLY_ORDER never go there.
-    small = np.flatnonzero(moves.nr_pages <= 8)[-pcp_high:]
-    last = Moves(moves.source_pfn[small], moves.destination_pfn[small], moves.nr_pages[small])
-    source, _ = last.frames()
-    return source[-pcp_high:] - base
+    """Return the frames, by index, that were freed last of each order and stay on a CPU's lists.
+
+    Lists are kept by order, and one that grows too long gives back its own oldest pages
+    (``mm/page_alloc.c: free_pcppages_bulk``): single pages, of which there are most, make no room for folios
+    that came long before them.
+    """
+    held = [np.empty(0, np.int64)]
+    if pcp_high:
+        for order in range(PAGE_ALLOC_COSTLY_ORDER + 1):
+            these = moves.source_pfn[moves.nr_pages == 1 << order][-max(1, pcp_high >> order) :]
+            held.append(frames_of(these, np.full(len(these), 1 << order)) - base)
+    return np.concatenate(held)

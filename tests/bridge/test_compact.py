@@ -29,6 +29,7 @@ from tests.compactable import (
 )
 from tests.synthetic import rows, snapshot
 from vmprobe.bridge import compact as bridge
+from vmprobe.bridge import interval
 from vmprobe.bridge.compact import STRATEGIES, Host, reverse_map_difference, run
 from vmprobe.bridge.compaction import KernelRules
 from vmprobe.bridge.effect import Status, effect
@@ -165,6 +166,13 @@ def bounds(asked: Snapshot, host_: Host, strategy: str, count: int | None = None
     return intervals(asked, host_, strategy, run(host_, strategy, 9, count), count).total
 
 
+@pytest.fixture
+def nothing_churns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a host as small as this one a few pages are everything."""
+    monkeypatch.setattr(interval, "CHURN_PAGES", 0)
+
+
+@pytest.mark.usefixtures("nothing_churns")
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_where_all_is_known_both_ends_are_the_forecast(strategy: str) -> None:
     host_ = made()
@@ -197,6 +205,7 @@ def test_words_of_zero_may_be_free_and_what_is_uncertain_may_move() -> None:
     assert total(5, {}) == (2, 3)
 
 
+@pytest.mark.usefixtures("nothing_churns")
 def test_what_other_kernels_do_is_in_the_interval() -> None:
     host_ = made()
     outcomes = run(host_, "linux", 9, None)
@@ -223,6 +232,7 @@ def with_lists(high: int) -> Table:
     return replace(table, columns={**table.columns, "value": values})
 
 
+@pytest.mark.usefixtures("nothing_churns")
 def test_lists_with_room_keep_what_was_freed() -> None:
     def total(high: int) -> tuple[int, int]:
         return bounds(host(counters=with_lists(high)), made(counters=with_lists(high)), "linux")

@@ -45,6 +45,25 @@ def test_others_take_the_shortest_runs_first() -> None:
     assert assumed("aaaaaaa." + "aaaaaaaa", Hazards(foreign_pages=9)) == "aaaaaaax" + "aaaaaaaa"
 
 
+@given(layouts())
+def test_as_many_pages_come_as_go_where_free_blocks_are_broken(layout: ZoneLayout) -> None:
+    churned = assume(layout, Hazards(churn_pages=3, churn_seed=layout.state.sum()))
+    changed = np.flatnonzero(churned.state != layout.state)
+    broken = layout.state == Frame.FREE
+    broken &= ~np.repeat(
+        broken.reshape(-1, 1 << layout.pageblock_order).all(axis=1), 1 << layout.pageblock_order
+    )
+    nr_pages = min(3, np.count_nonzero(broken), np.count_nonzero(layout.state == Frame.ANON))
+    assert len(changed) == 2 * nr_pages
+    assert np.count_nonzero(broken[changed]) == nr_pages
+    assert sorted(churned.state[changed]) == sorted(layout.state[changed])
+
+
+def test_other_seeds_draw_other_pages() -> None:
+    drawing = "a.a.a.a." * 8
+    assert len({assumed(drawing, Hazards(churn_pages=2, churn_seed=seed)) for seed in range(6)}) > 3
+
+
 def test_absent_sections_are_scanned_only_where_that_is_assumed() -> None:
     size = 1 << SECTION_ORDER
     state = np.full(3 * size, Frame.HOLE, np.uint8)

@@ -130,6 +130,13 @@ def test_a_cpu_keeps_what_was_freed_last() -> None:
     assert outcome.after[0] == Frame.UNKNOWN
 
 
+def test_single_pages_make_no_room_on_the_list_of_a_higher_order() -> None:
+    after, outcome = run("A-aaaaaa" + "x" * 8 + "x......." * 2, Rules(pcp_high=2))
+    assert (outcome.held_back_pages, after[:2], after[:8].count("?")) == (4, "??", 4)
+    _, smaller = run("A-aaaaaa" + "x" * 8 + "x......." * 2, Rules(pcp_high=1))
+    assert smaller.held_back_pages == 3
+
+
 def test_the_watermark_ends_the_zone() -> None:
     _, outcome = run("aaaaaaaa" + "x" * 8 + ".x.x.x.x" * 2, wmark_min=7)
     assert outcome.status is Status.CONTENDED

@@ -1,0 +1,66 @@
+"""Between which figures the blocks gained lie: what two kernels gained, and what each doubt is worth."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from lab.fixtures import FOLDER
+from lab.kernels import KERNELS
+from vmprobe.bridge import interval
+from vmprobe.bridge.compact import host, run
+from vmprobe.store import load
+
+COMPACTING = [f"{series}-compacting" for series in KERNELS]
+ORDER = 9
+
+
+def found(name: str, strategy: str = "linux") -> tuple[interval.Intervals, list[int]]:
+    """Return the intervals of a fixture, and what is forecast for each zone."""
+    snapshot = load(FOLDER / f"{name}.vmsnap")
+    made = host(snapshot, averaged=False)
+    outcomes = run(made, strategy, ORDER, 20 if strategy != "linux" else None)
+    gained = [outcome.gained_blocks for outcome in outcomes]
+    return interval.intervals(snapshot, made, strategy, outcomes, 20), gained
+
+
+@pytest.mark.parametrize("name", COMPACTING)
+def test_what_a_kernel_gained_lies_between(name: str) -> None:
+    told = json.loads((FOLDER / f"{name}.truth.json").read_text(encoding="utf-8"))
+    after = next(row for row in told if row["workload"] == "compact_memory")["free_blocks"]
+    snapshot = load(FOLDER / f"{name}.vmsnap")
+    between, gained = found(name)
+    real = []
+    for layout in host(snapshot, averaged=False).layouts:
+        nr_free = next(nr for zone, nr in after.items() if zone.split()[1] == layout.zone)
+        before = layout.free_blocks()
+        real.append(nr_free[9] + 2 * nr_free[10] - int(before[9] + 2 * before[10]))
+    assert sum(real) > 30
+    for (low, high), said, did in zip(
+        (*between.zones, between.total), (*gained, sum(gained)), (*real, sum(real)), strict=True
+    ):
+        assert low <= said <= high
+        assert low <= did <= high
+    assert between.total[1] - between.total[0] < 0.5 * sum(real)
+
+
+def test_a_few_pages_that_come_and_go_make_a_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+    between, _ = found("6.12-compacting")
+    monkeypatch.setattr(interval, "CHURN_PAGES", 0)
+    without, _ = found("6.12-compacting")
+    assert between.total[0] < without.total[0]
+    assert without.total[1] < between.total[1]
+
+
+def test_lists_that_keep_more_let_less_be_gained(monkeypatch: pytest.MonkeyPatch) -> None:
+    between, _ = found("6.12-compacting")
+    monkeypatch.setattr(interval, "pcp_room", lambda *_: 4000)
+    fuller, _ = found("6.12-compacting")
+    assert fuller.total[0] < between.total[0]
+    assert fuller.total[1] == between.total[1]
+
+
+def test_a_plan_is_not_moved_by_a_stride() -> None:
+    between, gained = found("6.12-compacting", "plan")
+    assert between.total == (sum(gained), sum(gained)) == (16, 16)
