@@ -27,7 +27,7 @@ sys.path.insert(0, str(ROOT))
 
 from lab import guest  # noqa: E402 - the lab is no part of the package
 from lab.errors import LabError  # noqa: E402
-from lab.quiet import SMALLEST_LISTS, empty_lists, settle  # noqa: E402
+from lab.quiet import SMALLEST_LISTS, drain, settle  # noqa: E402
 from lab.shapes import Shape  # noqa: E402
 from lab.workloads import hold  # noqa: E402
 from vmprobe.analyses.verify import Happened, Verification, verify  # noqa: E402
@@ -114,9 +114,14 @@ def settings(wanted: dict[Path, str]) -> Iterator[None]:
 
 
 def quieten() -> None:
-    """Empty per-CPU lists, which would give pages back bit by bit, and wait until free lists stand still."""
-    empty_lists()
+    """Wait until free lists stand still."""
     settle(STILL_SECONDS, PATIENCE_SECONDS)
+
+
+def quieten_small() -> None:
+    """Empty per-CPU lists first, which would give pages back bit by bit."""
+    drain()
+    quieten()
 
 
 def measure(options: argparse.Namespace, shape: str, seed: int, number: int) -> Row:
@@ -129,7 +134,7 @@ def measure(options: argparse.Namespace, shape: str, seed: int, number: int) -> 
     with hold(spec, seed=seed), settings(SMALL_LISTS if options.pcp == "small" else {}):
         if shape != "dirty":
             os.sync()
-        seen = photograph(quieten)
+        seen = photograph(quieten_small if options.pcp == "small" else quieten)
     moved = seen.before.manifest["volatility"]
     about = {
         "spec": spec,

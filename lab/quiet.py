@@ -60,18 +60,12 @@ def refresh() -> None:
 
 
 def drain() -> int:
-    """Empty per-CPU lists and keep them as short as they can be; return the pages that are left on them."""
-    Path("/proc/sys/vm/percpu_pagelist_high_fraction").write_text(SMALLEST_LISTS)
-    empty_lists()
-    return pages_on_lists()
+    """Empty per-CPU lists and keep them as short as they can be; return the pages that are left on them.
 
-
-def empty_lists() -> None:
-    """Empty per-CPU lists.
-
-    A list gives back all it holds when its own CPU frees many pages of a higher order in a row
+    A short list gives back all it holds when its own CPU frees many pages of a higher order in a row
     (``mm/page_alloc.c: free_high``), and the buffers of a socket are such pages.
     """
+    Path("/proc/sys/vm/percpu_pagelist_high_fraction").write_text(SMALLEST_LISTS)
     with contextlib.ExitStack() as stack:
         pairs = [socket.socketpair() for _ in range(NR_SOCKETS)]
         for end in itertools.chain.from_iterable(pairs):
@@ -81,6 +75,7 @@ def empty_lists() -> None:
             os.sched_setaffinity(0, {cpu})
             _fill_and_empty(pairs)
         os.sched_setaffinity(0, cpus)
+    return pages_on_lists()
 
 
 def _fill_and_empty(pairs: list[tuple[socket.socket, socket.socket]]) -> None:
@@ -92,7 +87,7 @@ def _fill_and_empty(pairs: list[tuple[socket.socket, socket.socket]]) -> None:
     for _, receiver in pairs:
         with contextlib.suppress(BlockingIOError):
             while receiver.recv(SOCKET_PIECE):
-                pass
+                _fill_and_empty(pairs)
 
 
 def pages_on_lists() -> int:

@@ -12,10 +12,11 @@ Fidelity: a folio that is split falls into single pages, as the kernel's does.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from kernelmodel._jit import compiled, jit
 from kernelmodel.compaction.zone_layout import (
     FIRST_MOVABLE,
     HEAD,
@@ -53,6 +54,13 @@ class Leaving:
     broken_pages: NDArray[np.int64]
 
 
+class Listed(NamedTuple):
+    """Room for single pages that leave, and for which windows hold large folios."""
+
+    single: NDArray[np.int64]
+    large: NDArray[np.bool_]
+
+
 def leaving(
     state: NDArray[np.uint8], starts: NDArray[np.int64], order: int, evicted: NDArray[np.int64]
 ) -> Leaving:
@@ -70,28 +78,28 @@ def leaving(
         int64, ascending, frames in them that are evicted instead. A folio of which a part is evicted can be
         split in any case: it has been written by then.
     """
-    size = 1 << order
-    rows = starts >> order
-    found = state.reshape(-1, size)[rows]
-    kinds = found & KIND_MASK
-    leaves = (kinds >= FIRST_MOVABLE) & (kinds <= LAST_MOVABLE)
-    compound = (found & (HEAD | TAIL)) != 0
-    compound &= leaves
-    leaves[np.searchsorted(rows, evicted >> order), evicted & (size - 1)] = False
-    at = np.flatnonzero(leaves & ~compound)
-    single = starts[at >> order] + (at & (size - 1))
-    large = compound.any(axis=1)
+    # What is never written takes no memory.
+    listed = Listed(np.empty(len(starts) << order, np.int64), np.zeros(len(starts), np.bool_))
+    nr_single = compiled(list_single)(state, starts, order, evicted, listed)
+    single, large = listed.single[:nr_single], listed.large
     if not large.any():
         empty = np.empty(0, np.int64)
         return Leaving(empty, empty, np.empty(0, np.bool_), single, empty, empty)
     # From here on only windows with large folios, frame by frame.
+    size = 1 << order
+    rows = starts[large] >> order
+    found = state.reshape(-1, size)[rows]
+    kinds = found & KIND_MASK
+    leaves = (kinds >= FIRST_MOVABLE) & (kinds <= LAST_MOVABLE)
+    held = leaves & ((found & (HEAD | TAIL)) != 0)
+    gone = evicted[np.isin(evicted >> order, rows)]
+    leaves[np.searchsorted(rows, gone >> order), gone & (size - 1)] = False
     frames = starts[large][:, None] + np.arange(size)
-    within = np.where(found[large] & TAIL, -1, frames)
+    within = np.where(found & TAIL, -1, frames)
     begins = within[:, 0] < 0
     within[begins, 0] = _heads(state, frames[begins, 0])
-    held, stays = compound[large], ~leaves[large]
     head = np.maximum.accumulate(within.ravel())[held.ravel()]
-    inside, stays = frames[held], stays[held]
+    inside, stays = frames[held], ~leaves[held]
     folio, first, nr_inside = np.unique(head, return_index=True, return_counts=True)
     nr_pages = _ends(state, inside[first + nr_inside - 1] + 1) - folio
     nr_evicted = np.add.reduceat(stays.astype(np.int64), first)
@@ -107,6 +115,31 @@ def leaving(
         folio[broken],
         nr_pages[broken],
     )
+
+
+@jit
+def list_single(
+    state: NDArray[np.uint8],
+    starts: NDArray[np.int64],
+    order: int,
+    evicted: NDArray[np.int64],
+    listed: Listed,
+) -> int:
+    """List the pages of no large folio that leave, and return how many; mark the windows with large ones."""
+    nr = nr_evicted = 0
+    for row in range(len(starts)):
+        for at in range(starts[row], starts[row] + (1 << order)):
+            if not FIRST_MOVABLE <= state[at] & KIND_MASK <= LAST_MOVABLE:
+                continue
+            if state[at] & (HEAD | TAIL):
+                listed.large[row] = True
+                continue
+            while nr_evicted < len(evicted) and evicted[nr_evicted] < at:
+                nr_evicted += 1
+            if nr_evicted == len(evicted) or evicted[nr_evicted] != at:
+                listed.single[nr] = at
+                nr += 1
+    return nr
 
 
 def _heads(state: NDArray[np.uint8], tails: NDArray[np.int64]) -> NDArray[np.int64]:

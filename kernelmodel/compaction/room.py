@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from kernelmodel.compaction.zone_layout import KIND_MASK, Frame
-from kernelmodel.ranges import frames_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -99,7 +98,7 @@ class Room:
             at += width
             width = min(2 * width, max(1, CHUNK_FRAMES >> grain))
         runs = np.concatenate(taken) if taken else np.empty(0, np.int64)
-        self._state[frames_of(runs, np.full(len(runs), size))] = Frame.FIXED
+        self._state[(runs[:, None] + np.arange(size)).ravel()] = Frame.FIXED
         np.subtract.at(self._free, runs >> self._order, least)
         return runs
 

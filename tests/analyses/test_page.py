@@ -67,7 +67,7 @@ def reasons(answer: Page) -> dict[str, str]:
     [
         (0, "reserved", "no"), (100, "free", "free"), (1060, "free", "free"), (1124, "slab", "no"),
         (1364, "slab", "no"), (1380, "page table", "no"), (1412, "anonymous", "yes"),
-        (1924, "anonymous", "if"), (1934, "ksm", "if"), (1938, "shmem", "yes"), (2002, "swap cache", "yes"),
+        (1924, "anonymous", "if"), (1934, "ksm", "yes"), (1938, "shmem", "yes"), (2002, "swap cache", "yes"),
         (2008, "file", "yes"), (2308, "file", "yes"), (2310, "file", "yes"), (2324, "zero page", "no"),
         (2325, "driver", "unknown"), (2327, "kernel", "no"), (2377, "unknown", "unknown"),
         (3584, "hole", "no"),

@@ -11,6 +11,7 @@ import pytest
 
 from kernelmodel.compaction.cost import CostModel
 from kernelmodel.compaction.scanners import linux
+from kernelmodel.compaction.zone_layout import Frame
 from kernelmodel.consistency import check
 from kernelmodel.migrate import migrate
 from tests.compactable import (
@@ -203,6 +204,15 @@ def test_words_of_zero_may_be_free_and_what_is_uncertain_may_move() -> None:
     # Anonymous memory that nobody maps is held by something: of three windows only the page cache is sure.
     assert total(0, {}) == (2, 2)
     assert total(5, {}) == (2, 3)
+
+
+def test_what_nobody_maps_by_count_and_by_flag_is_held() -> None:
+    unmapped = tuple(flag for flag in ANON if flag != "MMAP")
+    runs = with_block(2, (ANON, 10), (unmapped, 10), ((*unmapped, "SWAPCACHE"), 10), (FREE, 482))
+    layout = bridge.host(host(frames=frames_of(runs, {})), averaged=False).layouts[0]
+    kinds = layout.kinds[1024:1054].reshape(3, 10)
+    # The first were mapped between the readings of kpagecount and kpageflags.
+    assert [set(each.tolist()) for each in kinds] == [{Frame.ANON}, {Frame.UNCERTAIN}, {Frame.ANON}]
 
 
 @pytest.mark.usefixtures("nothing_churns")

@@ -89,6 +89,16 @@ def test_each_look_sees_what_is_there_then(proc: Path) -> None:
     assert before.manifest["host"] == whole().manifest["host"]
 
 
+def test_a_rehearsal_leaves_nothing_behind(proc: Path) -> None:
+    with looks(proc) as made:
+        made.rehearse()
+        write(proc, free=5, pcp=1, flags=8, counts=2)
+        before = made.before()
+    assert of(before) == ({8}, 5, 1)
+    assert set(before.table("frames").column("mapcount").tolist()) == {2}
+    assert before.manifest["volatility"]["free_pages_before"] == 5
+
+
 def test_counts_that_were_torn_and_files_that_end(proc: Path) -> None:
     np.full(4096, (1 << 64) - 1, np.uint64).tofile(proc / "kpagecount")
     np.full(4000, 7, np.uint64).tofile(proc / "kpageflags")
