@@ -87,7 +87,7 @@ def _fill_and_empty(pairs: list[tuple[socket.socket, socket.socket]]) -> None:
     for _, receiver in pairs:
         with contextlib.suppress(BlockingIOError):
             while receiver.recv(SOCKET_PIECE):
-                _fill_and_empty(pairs)
+                pass
 
 
 def pages_on_lists() -> int:
