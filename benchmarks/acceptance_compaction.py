@@ -53,7 +53,6 @@ QUIET: Final = {
     Path("/proc/sys/vm/compaction_proactiveness"): "0",
 }
 STILL_SECONDS: Final = 2.5
-PATIENCE_SECONDS: Final = 20.0
 QUIET_PAGES: Final = 256
 """What others may allocate in a run that counts, and how much free memory may change in the first look."""
 
@@ -115,7 +114,7 @@ def settings(wanted: dict[Path, str]) -> Iterator[None]:
 
 def quieten() -> None:
     """Wait until free lists stand still."""
-    settle(STILL_SECONDS, PATIENCE_SECONDS)
+    settle(STILL_SECONDS)
 
 
 def quieten_small() -> None:

@@ -43,9 +43,9 @@ def calm() -> None:
     ctypes.CDLL(None).prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0)
 
 
-def settle(still_seconds: float = SETTLE_SECONDS, patience_seconds: float = GIVE_UP_SECONDS) -> None:
+def settle(still_seconds: float = SETTLE_SECONDS) -> None:
     """Wait until the free lists stand still for a while; not for ever."""
-    give_up = time.monotonic() + patience_seconds
+    give_up = time.monotonic() + GIVE_UP_SECONDS
     since, last = time.monotonic(), b""
     while time.monotonic() < min(since + still_seconds, give_up):
         now = Path("/proc/buddyinfo").read_bytes()

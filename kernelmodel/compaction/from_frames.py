@@ -108,8 +108,8 @@ def frame_states(
         states[~frames.known] = Frame.UNKNOWN
     if frames.mapcount is not None:
         unmapped = (states == Frame.ANON) & (frames.mapcount == 0)
-        # The swap cache holds without a pin; what else nobody maps is held by a pin or a pipe. Words are read
-        # again right before a compaction, map counts are not: what was allocated meanwhile says MMAP.
+        # The swap cache holds without a pin; what else nobody maps is held by a pin or a pipe. Counts are
+        # read before flags: what was mapped between both says MMAP.
         states[unmapped & ~frames.having("SWAPCACHE") & ~frames.having("MMAP")] = Frame.UNCERTAIN
     return states
 

@@ -17,7 +17,7 @@ pages are given back at the end; until then none merges with what the scanners s
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -56,15 +56,13 @@ from kernelmodel.compaction.zone_layout import (
     UNSPLITTABLE,
     Frame,
 )
+from kernelmodel.page_alloc.state import COSTLY_ORDER
 from kernelmodel.ranges import frames_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from kernelmodel.compaction.zone_layout import ZoneLayout
-
-PAGE_ALLOC_COSTLY_ORDER: Final = 3
-"""Folios of a higher order are never kept on the lists of a CPU, those of a pageblock apart."""
 
 
 @dataclass(frozen=True)
@@ -267,7 +265,7 @@ def _held_back(moves: Moves, base: int, pcp_high: int) -> NDArray[np.int64]:
     """
     held = [np.empty(0, np.int64)]
     if pcp_high:
-        for order in range(PAGE_ALLOC_COSTLY_ORDER + 1):
+        for order in range(COSTLY_ORDER + 1):
             these = moves.source_pfn[moves.nr_pages == 1 << order][-max(1, pcp_high >> order) :]
             held.append(frames_of(these, np.full(len(these), 1 << order)) - base)
     return np.concatenate(held)

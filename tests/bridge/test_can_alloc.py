@@ -8,7 +8,6 @@ import pytest
 
 from tests.compactable import FREE, RUNS, SLAB, WMARK, Runs, counters, frames_of, host, zones
 from vmprobe.bridge import compact as bridge
-from vmprobe.bridge import interval
 from vmprobe.bridge.can_alloc import ZoneChances, chances, together
 from vmprobe.bridge.compact import run
 from vmprobe.bridge.interval import intervals
@@ -91,8 +90,8 @@ def test_after_dropping_cache_linux_compacts_what_is_left() -> None:
         assert (zone.after_eviction, zone.after_eviction_low) == (later.mid, later.low)
 
 
-def test_pins_that_are_not_located_lower_what_is_sure(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(interval, "CHURN_PAGES", 0)
+@pytest.mark.usefixtures("nothing_churns")
+def test_pins_that_are_not_located_lower_what_is_sure() -> None:
     sure = found(9)["Normal"]
     pinned = found(9, counters=counters(nr_foll_pin_acquired=51))["Normal"]
     assert (pinned.mid, pinned.after_eviction) == (sure.mid, sure.after_eviction)

@@ -30,7 +30,6 @@ from tests.compactable import (
 )
 from tests.synthetic import rows, snapshot
 from vmprobe.bridge import compact as bridge
-from vmprobe.bridge import interval
 from vmprobe.bridge.compact import STRATEGIES, Host, reverse_map_difference, run
 from vmprobe.bridge.compaction import KernelRules
 from vmprobe.bridge.effect import Status, effect
@@ -165,12 +164,6 @@ def test_one_zone_that_is_given_up_is_the_status_of_all() -> None:
 
 def bounds(asked: Snapshot, host_: Host, strategy: str, count: int | None = None) -> tuple[int, int]:
     return intervals(asked, host_, strategy, run(host_, strategy, 9, count), count).total
-
-
-@pytest.fixture
-def nothing_churns(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a host as small as this one a few pages are everything."""
-    monkeypatch.setattr(interval, "CHURN_PAGES", 0)
 
 
 @pytest.mark.usefixtures("nothing_churns")

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
 from lab.fixtures import FOLDER
-from lab.kernels import KERNELS
+from tests.bridge.test_compaction import COMPACTING, truth
 from vmprobe.bridge import interval
 from vmprobe.bridge.compact import host, run
 from vmprobe.store import load
 
-COMPACTING = [f"{series}-compacting" for series in KERNELS]
 ORDER = 9
 
 
@@ -27,8 +24,7 @@ def found(name: str, strategy: str = "linux") -> tuple[interval.Intervals, list[
 
 @pytest.mark.parametrize("name", COMPACTING)
 def test_what_a_kernel_gained_lies_between(name: str) -> None:
-    told = json.loads((FOLDER / f"{name}.truth.json").read_text(encoding="utf-8"))
-    after = next(row for row in told if row["workload"] == "compact_memory")["free_blocks"]
+    after = truth(name)["free_blocks"]
     snapshot = load(FOLDER / f"{name}.vmsnap")
     between, gained = found(name)
     real = []

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import mmap
-from pathlib import Path
 
 import pytest
 
-from lab.quiet import drain, pages_on_lists
+from lab.quiet import SMALLEST_LISTS, drain, pages_on_lists
+from tests.live.workloads.knobs import knob
 
 pytestmark = [pytest.mark.live, pytest.mark.root]
 
 FILLING = 64 << 20
-HIGH_FRACTION = Path("/proc/sys/vm/percpu_pagelist_high_fraction")
+HIGH_FRACTION = "/proc/sys/vm/percpu_pagelist_high_fraction"
 
 
 def test_lists_are_emptied_by_buffers_of_sockets() -> None:
@@ -23,9 +23,5 @@ def test_lists_are_emptied_by_buffers_of_sockets() -> None:
     filled = pages_on_lists()
     if filled < 3000:
         pytest.skip(f"{filled} pages on per-CPU lists after 64 MiB were freed: they are kept short here")
-    kept = HIGH_FRACTION.read_text(encoding="ascii")
-    try:
-        left = drain()
-    finally:
-        HIGH_FRACTION.write_text(kept, encoding="ascii")
-    assert left < 1000
+    with knob(HIGH_FRACTION, int(SMALLEST_LISTS)):
+        assert drain() < 1000
