@@ -81,8 +81,10 @@ class Witness:
             refresh()
         self.look(0)
         snapshot = take(Options(), progress=self.during)
-        self.texts["vmstat-end"] = Path("/proc/vmstat").read_bytes()
         self.look(1)
+        # Else what came since the last time is still in the counters of one CPU, and both readings agree.
+        refresh()
+        self.texts["vmstat-end"] = Path("/proc/vmstat").read_bytes()
         return snapshot
 
     def was_quiet(self, snapshot: Snapshot) -> bool:
