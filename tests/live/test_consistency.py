@@ -22,8 +22,9 @@ from vmprobe.bridge.model import host_model
 from vmprobe.collect import Options, take
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
+    from kernelmodel.consistency.buddy import ZoneBlocks
     from kernelmodel.host import HostModel
     from vmprobe.tables import Snapshot
 
@@ -122,12 +123,32 @@ def kinds(model: HostModel) -> set[str]:
     return {violation.kind for violation in check(model).violations}
 
 
+def violated(zones: Iterable[ZoneBlocks]) -> list[ZoneBlocks]:
+    """Return the zones whose free blocks no drift explains; equal is all that will do where nothing moved."""
+    return [
+        zone
+        for zone in zones
+        if zone.status not in ({EXACT} if zone.drift == (0,) * len(zone.rebuilt) else {EXACT, WITHIN_DRIFT})
+    ]
+
+
+def looked_at_now() -> HostModel:
+    return host_model(take(Options(pids=(os.getpid(),))), averaged=False)
+
+
 def test_free_blocks_are_buddyinfos_on_twenty_snapshots() -> None:
-    """Equal at every order where neither buddyinfo nor a frame changed meanwhile, else within the drift."""
-    statuses = []
+    """Equal at every order where neither buddyinfo nor a frame changed meanwhile, else within the drift.
+
+    Blocks that someone takes and gives back between the two readings of buddyinfo leave no trace in either,
+    and others on this host may do that: such a picture is taken anew, once. Twenty have two of them at most.
+    """
+    statuses, nr_again = [], 0
     for _ in range(20):
-        for zone in check(host_model(take(Options(pids=(os.getpid(),))), averaged=False)).zones:
-            statuses.append(zone.status)
-            still = zone.drift == (0,) * len(zone.rebuilt)
-            assert zone.status in ({EXACT} if still else {EXACT, WITHIN_DRIFT}), zone
+        zones = check(looked_at_now()).zones
+        if violated(zones):
+            nr_again += 1
+            zones = check(looked_at_now()).zones
+        assert violated(zones) == []
+        statuses += [zone.status for zone in zones]
+    assert nr_again <= 2
     assert statuses.count(EXACT) > len(statuses) // 4, "hardly anything was comparable"
