@@ -1,4 +1,4 @@
-"""The machine against its slow twin, its rules one by one, and a planted fault for each invariant."""
+"""The machine against its slow twin, and its rules one by one."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from kernelmodel.anon_vma import AnonVma
-from kernelmodel.errors import InvariantError, ModelError, NoMemoryError, SyscallError
-from kernelmodel.fault import Machine
-from kernelmodel.fault.types import ZERO_PFN, Area, Pte, VmaChange
+from kernelmodel.errors import ModelError, NoMemoryError, SyscallError
+from kernelmodel.fault.types import ZERO_PFN, Area, VmaChange
 from kernelmodel.mapping import Mapping
 from kernelmodel.mm.address_space import AddressSpace
 from kernelmodel.mm.types import MergeRules
@@ -19,7 +17,6 @@ from kernelmodel.vma import File
 from kernelmodel.vmflags import (
     MADV_DONTFORK,
     MADV_WIPEONFORK,
-    MAP_ANONYMOUS,
     MAP_FIXED,
     MAP_PRIVATE,
     MAP_SHARED,
@@ -30,11 +27,8 @@ from kernelmodel.vmflags import (
     PROT_READ,
     PROT_WRITE,
 )
+from tests.kernelmodel.one_process import ANON, HERE, RW, One
 from tests.kernelmodel.rmap.workload import PAGE, Workload, stack
-
-RW = PROT_READ | PROT_WRITE
-ANON = MAP_PRIVATE | MAP_ANONYMOUS
-HERE = 0x1000_0000
 
 
 class MachineAndTwin(RuleBasedStateMachine):
@@ -62,25 +56,6 @@ class MachineAndTwin(RuleBasedStateMachine):
 
 TestMachineAndTwin = MachineAndTwin.TestCase
 TestMachineAndTwin.settings = settings(stateful_step_count=20)
-
-
-class One:
-    """A machine with one process, and short words for what it does."""
-
-    def __init__(self, nr_frames: int = 64) -> None:
-        self.machine = Machine(nr_frames)
-        self.pid = self.machine.add(AddressSpace(RedBlackTree))
-
-    def map(self, nr_pages: int = 4, flags: int = ANON, file: File | None = None, prot: int = RW) -> int:
-        return self.machine.mmap(self.pid, HERE, nr_pages * PAGE, prot, flags | MAP_FIXED, file=file)
-
-    def pte(self, address: int, pid: int | None = None) -> Pte | None:
-        return self.machine.tables[self.pid if pid is None else pid].get(address // PAGE)
-
-    def pfn(self, address: int, pid: int | None = None) -> int:
-        pte = self.pte(address, pid)
-        assert pte is not None
-        return pte.pfn
 
 
 @pytest.fixture
@@ -345,115 +320,3 @@ def test_changes_of_vmas_are_told_with_their_bounds(one: One) -> None:
     assert (mapped.cause, trimmed.cause) == ("mmap", "munmap")
     assert list(mapped.after.values()) == [Area(HERE, HERE + 3 * PAGE, HERE // PAGE)]
     assert list(trimmed.after.values()) == [Area(HERE + PAGE, HERE + 3 * PAGE, HERE // PAGE + 1)]
-
-
-@pytest.fixture
-def family() -> One:
-    """Return a process whose child shares page 0, has a copy of page 1, and a page of a file."""
-    one = One()
-    one.map()
-    for nth in range(2):
-        one.machine.write(one.pid, HERE + nth * PAGE, nth)
-    one.machine.mmap(one.pid, HERE + 64 * PAGE, PAGE, RW, MAP_SHARED | MAP_FIXED, file=File(Mapping("a")))
-    one.machine.write(one.pid, HERE + 64 * PAGE, 1)
-    child = one.machine.fork(one.pid)
-    one.machine.write(child, HERE + PAGE, 1)
-    one.machine.validate()
-    return one
-
-
-def broken(one: One, rule_name: str) -> None:
-    with pytest.raises(InvariantError) as caught:
-        one.machine.validate()
-    assert caught.value.invariant == rule_name
-    assert caught.value.where
-
-
-def test_planted_vma_owner(family: One) -> None:
-    vma = next(iter(family.machine.owner))
-    family.machine.owner[vma] = 99
-    broken(family, "vma-owner")
-
-
-def test_planted_entry_outside_all_vmas(family: One) -> None:
-    table = family.machine.tables[family.pid]
-    table[HERE // PAGE + 32] = table.pop(HERE // PAGE)
-    broken(family, "pte-vma")
-
-
-def test_planted_entry_of_a_free_frame(family: One) -> None:
-    frame = family.machine.frames[family.pfn(HERE + PAGE)]
-    family.machine.release(frame)
-    broken(family, "pte-frame")
-
-
-def test_planted_writable_entry_of_a_shared_frame(family: One) -> None:
-    family.machine.tables[family.pid][HERE // PAGE].writable = True
-    broken(family, "pte-writable")
-
-
-def test_planted_writable_entry_in_a_read_only_vma(family: One) -> None:
-    family.machine.mms[family.pid].mprotect(HERE + PAGE, PAGE, PROT_READ)
-    family.machine.write(family.pid, HERE + 64 * PAGE, 1)
-    family.machine.tables[family.pid][HERE // PAGE + 1].writable = True
-    family.machine.owner = {vma: pid for pid, mm in family.machine.mms.items() for vma in mm}
-    broken(family, "pte-writable")
-
-
-def test_planted_writable_zero_page(family: One) -> None:
-    family.machine.read(family.pid, HERE + 3 * PAGE)
-    family.machine.tables[family.pid][HERE // PAGE + 3].writable = True
-    broken(family, "pte-writable")
-
-
-def test_planted_index(family: One) -> None:
-    family.machine.frames[family.pfn(HERE)].index += 1
-    broken(family, "pte-index")
-
-
-@pytest.mark.parametrize("mapping", [AnonVma(), Mapping("b")], ids=["anon_vma", "file"])
-def test_planted_mapping_that_leads_elsewhere(family: One, mapping: AnonVma | Mapping) -> None:
-    family.machine.frames[family.pfn(HERE)].mapping = mapping
-    broken(family, "pte-reachable")
-
-
-def test_planted_mapcount(family: One) -> None:
-    family.machine.frames[family.pfn(HERE)].mapcount = 1
-    broken(family, "mapcount")
-
-
-def test_planted_exclusive_mark_on_a_shared_frame(family: One) -> None:
-    family.machine.frames[family.pfn(HERE)].exclusive = True
-    broken(family, "exclusive")
-
-
-def test_planted_exclusive_mark_on_a_page_of_a_file(family: One) -> None:
-    family.machine.frames[family.pfn(HERE + 64 * PAGE)].exclusive = True
-    broken(family, "exclusive")
-
-
-def test_planted_anonymous_frame_that_nobody_maps(family: One) -> None:
-    (vma, *_) = family.machine.mms[family.pid]
-    assert vma.anon_vma is not None
-    family.machine.allocate(vma.anon_vma, 0)
-    broken(family, "anon-leak")
-
-
-def test_planted_page_that_its_file_does_not_know(family: One) -> None:
-    frame = family.machine.frames[family.pfn(HERE + 64 * PAGE)]
-    assert isinstance(frame.mapping, Mapping)
-    frame.mapping.pages.clear()
-    broken(family, "page-cache")
-
-
-@pytest.mark.parametrize("plant", [lambda free: free.append(free[0]), list.pop], ids=["twice", "lost"])
-def test_planted_frame_that_is_free_twice_or_lost(family: One, plant) -> None:
-    plant(family.machine.free)
-    broken(family, "frame-list")
-
-
-def test_planted_fault_below_is_found_from_above(family: One) -> None:
-    (vma, *_) = family.machine.mms[family.pid]
-    assert vma.anon_vma is not None
-    vma.anon_vma.num_children += 1
-    broken(family, "anon-vma-children")
