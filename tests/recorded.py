@@ -9,6 +9,12 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vmprobe.collect import Options, take
+
+if TYPE_CHECKING:
+    from vmprobe.tables import Snapshot
 
 PROC = Path(__file__).parents[1] / "fixtures" / "proc"
 TEXTS = ("buddyinfo", "pagetypeinfo", "zoneinfo", "vmstat", "meminfo", "iomem", "swaps", "version")
@@ -106,3 +112,12 @@ def add_task(source: Path, root: Path, pid: int | None = None) -> Path:
         first = area["first_word"] * 8
         put(folder / "pagemap", area["start"] // PAGE, words[first : first + area["nr_pages"] * 8])
     return folder
+
+
+def photograph(root: Path, **choices: Any) -> Snapshot:
+    return take(Options(procfs=str(root), sysfs=str(root.parent / "sys"), **choices))
+
+
+def pid_of_other(root: Path, pid: int) -> int:
+    (other,) = {int(e.name) for e in root.iterdir() if e.name.isdecimal()} - {pid}
+    return other

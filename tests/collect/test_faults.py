@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.recorded import tree
-from vmprobe.collect import Options, take
+from tests.recorded import photograph
 from vmprobe.errors import VmprobeError
 from vmprobe.store import load, write
 
@@ -17,15 +16,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from vmprobe.tables import Snapshot
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return tree("6.12-1node", tmp_path)
-
-
-def photograph(root: Path) -> Snapshot:
-    return take(Options(procfs=str(root), sysfs=str(root.parent / "sys")))
 
 
 def test_frames_that_all_fail_leave_a_snapshot_that_can_be_written(

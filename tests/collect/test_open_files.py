@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.recorded import PROC, add_task, pid_of, tree
+from tests.recorded import PROC, add_task, pid_of
 from tests.recordings import lay_out, process, recorded, replay, small
 from vmprobe.collect import Options, fd_kinds, open_files, take
 from vmprobe.errors import InputError
@@ -23,11 +23,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from vmprobe.tables import Snapshot
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return tree("6.12-1node", tmp_path)
 
 
 def photograph(root: Path, **choices: Any) -> Snapshot:
