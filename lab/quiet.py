@@ -7,9 +7,10 @@ import ctypes
 import itertools
 import os
 import socket
-import time
 from pathlib import Path
 from typing import Final
+
+from vmprobe.collect.settle import settle as stand_still
 
 MALLOC: Final = (
     "MALLOC_ARENA_MAX=1",
@@ -45,13 +46,7 @@ def calm() -> None:
 
 def settle(still_seconds: float = SETTLE_SECONDS) -> None:
     """Wait until the free lists stand still for a while; not for ever."""
-    give_up = time.monotonic() + GIVE_UP_SECONDS
-    since, last = time.monotonic(), b""
-    while time.monotonic() < min(since + still_seconds, give_up):
-        now = Path("/proc/buddyinfo").read_bytes()
-        if now != last:
-            since, last = time.monotonic(), now
-        time.sleep(0.1)
+    stand_still(still_seconds, GIVE_UP_SECONDS)
 
 
 def refresh() -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import gc
 import os
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -128,19 +127,11 @@ def _compact(options: VerifyOptions, where: Path, earlier: History) -> None:
     forecasts.append(where, document)
 
 
-def settle() -> None:
+def after_upheaval() -> None:
     """Wait until the free lists stand still after our own upheaval; not for ever."""
-    from vmprobe.sources.meter import Meter
-    from vmprobe.sources.procfs import Tree
+    from vmprobe.collect.settle import settle
 
-    proc = Tree("/proc", Meter())
-    begin = since = time.monotonic()
-    last = b""
-    while time.monotonic() < min(since + STILL_SECONDS, begin + PATIENCE_SECONDS):
-        now = proc.read("buddyinfo")
-        if now != last:
-            since, last = time.monotonic(), now
-        time.sleep(0.1)
+    settle(STILL_SECONDS, PATIENCE_SECONDS)
 
 
 @dataclass(frozen=True)
@@ -153,7 +144,7 @@ class Seen:
     notes: tuple[str, ...]
 
 
-def photograph(quieten: Callable[[], None] = settle) -> Seen:
+def photograph(quieten: Callable[[], None] = after_upheaval) -> Seen:
     """Compact this host between two looks at it.
 
     The forecast is made after this, from what was read before: it depends on that alone, and the memory that
