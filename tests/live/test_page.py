@@ -6,36 +6,23 @@ import json
 import os
 import subprocess
 import sys
-from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from lab.errors import UnavailableError
-from lab.workloads import hold
 from lab.workloads.children import TREE
+from tests.live.held import held
 from vmprobe.analyses.page import page
 from vmprobe.cli.main import run
 from vmprobe.collect import Options, take
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from vmprobe.analyses.page_answer import Page
 
 pytestmark = [pytest.mark.live, pytest.mark.root]
 PAGE = os.sysconf("SC_PAGE_SIZE")
-
-
-@contextmanager
-def held(*specs: str) -> Iterator[list[dict[str, Any]]]:
-    """Hold workloads; what cannot run here skips with the workload's own reason."""
-    with ExitStack() as stack:
-        try:
-            truths = stack.enter_context(hold(*specs))
-        except UnavailableError as error:
-            pytest.skip(str(error))
-        yield truths
 
 
 def mappers(answer: Page) -> set[tuple[int | None, int]]:
