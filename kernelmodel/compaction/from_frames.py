@@ -22,16 +22,17 @@ from kernelmodel.compaction.zone_layout import (
 )
 from kernelmodel.migratetype import Migratetype
 from kernelmodel.movability import Movability, inside_ram, movability
-from kernelmodel.page_alloc.pageblock_flags import BlockEvidence, block_evidence, infer_migratetypes
+from kernelmodel.page_alloc.pageblock_flags import block_evidence, infer_migratetypes
+from kernelmodel.page_alloc.rebuild import free_blocks
+from kernelmodel.page_alloc.type_fit import free_lists
 from kernelmodel.pageclass import PageClass, classify
 from kernelmodel.pageflags import mask
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
     from kernelmodel.memmap import MemMap
+    from kernelmodel.page_alloc.type_fit import TypeCounts
 
 _OF_CLASS: Final = {
     PageClass.KSM: Frame.ANON,
@@ -142,7 +143,7 @@ def zone_layout(
     frames: MemMap,
     states: NDArray[np.uint8],
     place: ZonePlace,
-    totals: Sequence[int] | None,
+    counts: TypeCounts | None,
     pinned: NDArray[np.int64],
 ) -> ZoneLayout:
     """Return the layout of one zone.
@@ -155,8 +156,8 @@ def zone_layout(
         uint8, the byte of each row of `frames`.
     place
         The zone.
-    totals
-        Pageblocks of each `Migratetype` in the zone; None where pagetypeinfo was not read.
+    counts
+        What pagetypeinfo counted in the zone; None where it was not read.
     pinned
         int64, frames known to be held in place.
     """
@@ -169,6 +170,7 @@ def zone_layout(
     state[absent] = Frame.HOLE
     held = pinned[(pinned >= place.start_pfn) & (pinned < place.end_pfn)] - base
     state[held] = (state[held] & ~np.uint8(KIND_MASK)) | np.uint8(Frame.PINNED)
+    targets, other_targets = _targets(frames, place, base, absent[:: 1 << place.pageblock_order], counts)
     return ZoneLayout(
         node=place.node,
         zone=place.zone,
@@ -176,11 +178,12 @@ def zone_layout(
         end_pfn=place.end_pfn,
         base_pfn=base,
         state=state,
-        targets=_targets(frames, place, base, absent[:: 1 << place.pageblock_order], totals),
+        targets=targets,
         pageblock_order=place.pageblock_order,
         nr_orders=place.nr_orders,
         pcp_pages=place.pcp_pages,
         wmark_min=place.wmark_min,
+        other_targets=None if (targets == other_targets).all() else other_targets,
     )
 
 
@@ -199,14 +202,14 @@ def _absent_sections(state: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
 
 def _targets(
-    frames: MemMap, place: ZonePlace, base: int, absent: NDArray[np.bool_], totals: Sequence[int] | None
-) -> NDArray[np.bool_]:
-    """Return which pageblocks are likely Movable or CMA."""
+    frames: MemMap, place: ZonePlace, base: int, absent: NDArray[np.bool_], counts: TypeCounts | None
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return which pageblocks are likely Movable or CMA, and which are if doubtful ones are not."""
     shift = place.pageblock_order
     first = (place.start_pfn - base) >> shift
     evidence = block_evidence(frames, place.start_pfn, place.end_pfn, shift)
     present = ~absent[first : first + len(evidence.free)]
-    kept = BlockEvidence(*(column[present] for column in evidence))
+    kept = evidence.of(present)
     if place.pcp_pages:
         # A word of 0 is a free page of a CPU's list as likely as those lists have pages: that tells nothing,
         # except among pages of the kernel.
@@ -215,12 +218,16 @@ def _targets(
         stays = kept.unmovable + kept.slab
         likely = kept.unknown * nr_kernel // max(1, nr_unknown)
         kept = kept._replace(unknown=np.where((stays > 0) & (stays >= kept.movable), kept.unknown, likely))
-    if totals is not None and sum(totals) != len(kept.free):
-        totals = None
+    totals, lists = None, None
+    if counts is not None and sum(counts.nr_pageblocks) == len(kept.free):
+        totals = counts.nr_pageblocks
+        blocks = free_blocks(frames.free_runs, place.start_pfn, place.end_pfn, place.nr_orders)
+        lists = free_lists(counts.nr_free, blocks, place.start_pfn >> shift, len(present), shift).of(present)
     # Sections are whole numbers of pageblock pairs, so that buddies stay buddies where some are left out.
-    inferred = infer_migratetypes(kept, place.start_pfn >> shift, totals)
-    targets = np.zeros(len(absent), np.bool_)
-    targets[first + np.flatnonzero(present)] = np.isin(
-        inferred.block_type, (Migratetype.MOVABLE, Migratetype.CMA)
-    )
-    return targets
+    inferred = infer_migratetypes(kept, place.start_pfn >> shift, totals, lists)
+    both = []
+    for block_type in (inferred.block_type, inferred.other_type):
+        targets = np.zeros(len(absent), np.bool_)
+        targets[first + np.flatnonzero(present)] = np.isin(block_type, (Migratetype.MOVABLE, Migratetype.CMA))
+        both.append(targets)
+    return both[0], both[1]

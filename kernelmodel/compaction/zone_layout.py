@@ -84,6 +84,9 @@ class ZoneLayout:
         bool, for each pageblock from `base_pfn` on: Movable or CMA, so that the free scanner may fill it.
     pageblock_order, nr_orders
         Order of a pageblock; number of orders of the free lists.
+    other_targets
+        bool, as `targets`, if each pageblock that may as well have another type has it; None where
+        that makes no difference.
     pcp_pages
         Pages on per-CPU lists, all CPUs together; None where that was not told.
     wmark_min
@@ -101,6 +104,7 @@ class ZoneLayout:
     nr_orders: int = 11
     pcp_pages: int | None = None
     wmark_min: int = 0
+    other_targets: NDArray[np.bool_] | None = None
 
     @property
     def kinds(self) -> NDArray[np.uint8]:

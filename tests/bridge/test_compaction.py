@@ -15,6 +15,7 @@ from lab.fixtures import FOLDER
 from lab.kernels import KERNELS
 from vmprobe.bridge.compaction import kernel_rules, zone_layouts
 from vmprobe.store import load
+from vmprobe.tables import MemoryTables
 
 if TYPE_CHECKING:
     from kernelmodel.compaction.result import Outcome
@@ -111,6 +112,29 @@ def test_a_pinned_page_stays() -> None:
     held = zone_layouts(snapshot, pinned=np.sort(moving))[1]
     assert (held.state[moving - held.base_pfn] & KIND_MASK == Frame.PINNED).all()
     assert not np.isin(linux(held, 9).moves.source_pfn, moving).any()
+
+
+def test_free_lists_tell_which_blocks_are_filled() -> None:
+    name = "6.12-two-nodes"
+    snapshot = load(FOLDER / f"{name}.vmsnap")
+    source = MemoryTables(
+        {each: snapshot.table(each) for each in snapshot.tables() if each != "free_areas_by_type"}
+    )
+    with_lists, without = (zone_layouts(each) for each in (snapshot, replace(snapshot, source=source)))
+    for layout, other in zip(with_lists, without, strict=True):
+        if layout.zone == "DMA":
+            continue
+        lists = snapshot.table("free_areas_by_type").rows("node", "zone", "migratetype", "order", "nr_free")
+        movable = sum(
+            nr << o
+            for node, zone, kind, o, nr in lists
+            if (node, zone, kind) == (layout.node, layout.zone, "Movable")
+        )
+        free = [
+            int(((each.state.reshape(-1, 512)[each.targets] & KIND_MASK) == Frame.FREE).sum())
+            for each in (layout, other)
+        ]
+        assert free[0] == movable != free[1]
 
 
 def test_a_pin_keeps_the_whole_folio() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
 from lab.fixtures import FOLDER
@@ -47,6 +50,24 @@ def test_a_few_pages_that_come_and_go_make_a_difference(monkeypatch: pytest.Monk
     without, _ = found("6.12-compacting")
     assert between.total[0] < without.total[0]
     assert without.total[1] < between.total[1]
+
+
+def test_a_doubtful_type_makes_a_difference() -> None:
+    snapshot = load(FOLDER / "6.12-compacting.vmsnap")
+    made = host(snapshot, averaged=False)
+    fewer = tuple(
+        replace(layout, other_targets=layout.targets & (np.arange(len(layout.targets)) % 2 == 0))
+        for layout in made.layouts
+    )
+    doubtful = replace(made, layouts=fewer)
+    other = replace(made, layouts=tuple(replace(layout, targets=layout.other_targets) for layout in fewer))
+    (sure, unsure) = (
+        interval.intervals(snapshot, each, "linux", run(each, "linux", ORDER, None), None).total
+        for each in (made, doubtful)
+    )
+    gained = sum(outcome.gained_blocks for outcome in run(other, "linux", ORDER, None))
+    assert gained < sure[0], "the planted doubt matters"
+    assert unsure[0] <= gained < sure[0] <= sure[1] <= unsure[1]
 
 
 def test_lists_that_keep_more_let_less_be_gained(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from kernelmodel.migratetype import Migratetype
 from tests.synthetic import MANIFEST, frames, rows, snapshot
 from vmprobe.bridge.model import host_model
-from vmprobe.bridge.zones import block_type, watermarks
+from vmprobe.bridge.zones import block_type, type_counts, watermarks
 from vmprobe.store import load
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "snapshots"
@@ -102,6 +103,81 @@ def test_memory_that_was_never_brought_online_has_no_type() -> None:
     counted = host(None, LRU, totals={"Movable": 1, "Unmovable": 1})
     assert None not in types(counted, 2), "the kernel counts it"
     assert types(host(None, None), 2) == [None, None]
+
+
+def test_free_lists_tell_the_type_of_a_block_of_page_cache() -> None:
+    # Of two blocks with as much page cache and free pages, the one with free pages in a row is Reclaimable.
+    half, other = [(LRU, 4), (("BUDDY",), 4)], [(LRU, 1), (("BUDDY",), 1)] * 4
+    runs = [*half, *other, (LRU, 16), (("SLAB",), 16)]
+    zone = rows(
+        "zones", "node zone start_pfn spanned_pages present_pages managed_pages nr_free",
+        (0, "Normal", 0, 48, 48, 48, 8),
+    )  # fmt: skip
+    totals = rows(
+        "pageblocks_by_type", "node zone migratetype nr_pageblocks",
+        (0, "Normal", "Movable", 3), (0, "Normal", "Reclaimable", 3),
+    )  # fmt: skip
+    for orders, expected in (((2, 0), ["Reclaimable", "Movable"]), ((0, 2), ["Movable", "Reclaimable"])):
+        lists = rows(
+            "free_areas_by_type", "node zone migratetype order nr_free capped",
+            *(
+                (0, "Normal", name, order, {0: 4, 2: 1}[of] if order == of else 0, False)
+                for name, of in zip(("Reclaimable", "Movable"), orders, strict=True)
+                for order in range(11)
+            ),
+        )  # fmt: skip
+        made = snapshot(
+            manifest=MANIFEST | {"pageblock_order": 3, "frame_ranges": [[0, 48]]},
+            frames=frames(runs), zones=zone, pageblocks_by_type=totals, free_areas_by_type=lists,
+        )  # fmt: skip
+        assert types((made, host_model(made, averaged=False)), 2) == expected
+
+
+def by_type(
+    *lists: tuple[str, int, int, bool], areas: tuple[int, ...] = (), **without: Any
+) -> list[list[int]]:
+    """Return the free blocks of order 0 and 1 on the lists of each type; of lists as pagetypeinfo prints."""
+    made = snapshot(
+        free_areas_by_type=rows(
+            "free_areas_by_type", "node zone migratetype order nr_free capped",
+            *((0, "DMA", *each) for each in lists), (0, "DMA32", "Movable", 0, 77, False),
+        ),
+        free_areas=rows(
+            "free_areas", "node zone order nr_free nr_free_after",
+            *((0, "DMA", order, nr, nr) for order, nr in enumerate(areas)),
+        ),
+        pageblocks_by_type=rows(
+            "pageblocks_by_type", "node zone migratetype nr_pageblocks", (0, "DMA", "Movable", 2)
+        ),
+        **without,
+    )  # fmt: skip
+    counts = type_counts(made, 0, "DMA")
+    assert counts is not None
+    assert counts.nr_pageblocks == [0, 2, 0, 0, 0, 0]
+    return counts.nr_free[:, :2].tolist()
+
+
+def test_where_pagetypeinfo_stops_counting_buddyinfo_goes_on() -> None:
+    lists = [("Unmovable", 0, 40, False), ("Unmovable", 1, 6, False), ("Movable", 0, 100_000, True)]
+    movable = by_type(*lists, ("Movable", 1, 9, False), areas=(123_456, 15))[Migratetype.MOVABLE]
+    assert movable == [123_416, 9]
+    unknown = by_type(*lists, ("Movable", 1, 9, False))
+    assert unknown == [[40, 6], [-1, 9], [0, 0], [0, 0], [0, 0], [0, 0]], (
+        "types that are not printed have none"
+    )
+    two = by_type(*lists, ("Reclaimable", 0, 100_000, True), areas=(223_456, 15))
+    assert (two[Migratetype.MOVABLE][0], two[Migratetype.RECLAIMABLE][0]) == (-1, -1)
+    fewer = by_type(*lists, areas=(39, 15))
+    assert fewer[Migratetype.MOVABLE][0] == -1, "read at two times: no count is below none"
+
+
+def test_without_free_lists_none_is_counted() -> None:
+    counted = rows("pageblocks_by_type", "node zone migratetype nr_pageblocks", (0, "DMA", "Movable", 2))
+    made = snapshot(without=("free_areas_by_type",), pageblocks_by_type=counted)
+    counts = type_counts(made, 0, "DMA")
+    assert counts is not None
+    assert (counts.nr_free == -1).all()
+    assert type_counts(snapshot(without=("pageblocks_by_type",)), 0, "DMA") is None
 
 
 def test_outside_every_zone_or_without_a_pageblock_order_there_is_no_type() -> None:

@@ -12,7 +12,7 @@ from kernelmodel.compaction.scanners import Rules
 from kernelmodel.folio import folios
 from vmprobe.bridge.model import counter, frames, nr_orders, unevictable_allowed
 from vmprobe.bridge.resources import ram_ranges
-from vmprobe.bridge.zones import block_totals
+from vmprobe.bridge.zones import type_counts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -86,7 +86,7 @@ def zone_layouts(
             pcp_pages=pcp_pages,
             wmark_min=(wmark_min or 0) - (boost or 0),
         )
-        layouts.append(zone_layout(memmap, states, place, block_totals(snapshot, node, zone), held))
+        layouts.append(zone_layout(memmap, states, place, type_counts(snapshot, node, zone), held))
     return tuple(layouts)
 
 

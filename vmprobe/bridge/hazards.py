@@ -121,9 +121,7 @@ def _scanners(outcomes: Sequence[Outcome], kernel: KernelRules) -> Iterator[Haza
         "rules of the scanners", others, "kernels that look like this one move so many more or fewer"
     )
     everywhere = differs(replace(kernel.rules, movable_targets_only=False))
-    advice = (
-        "the kernel fills Movable pageblocks alone and tells the type of none: taken from what each holds"
-    )
+    advice = "the kernel fills Movable pageblocks alone and tells no type: told from contents and free lists"
     yield HazardRow("types of pageblocks", everywhere, advice)
 
 

@@ -69,11 +69,12 @@ def intervals(
     """Return between which figures the blocks gained lie.
 
     The strategy runs once more for each thing that is not known: with per-CPU lists drained and the pages
-    moving that may move; for Linux also by the rules of each other kernel that looks like this one, with as
-    many of the freed pages kept on per-CPU lists as those may hold, and without giving a zone up. How much
-    a few pages change that came and went since is drawn at random, and the figures are as far apart as makes
-    95 of 100 such draws fit. Each pin that nobody located may keep one block from being gained. Both figures
-    are equal where nothing of this makes a difference.
+    moving that may move; with another type for pageblocks of which it is in doubt; for Linux also by the
+    rules of each other kernel that looks like this one, with as many of the freed pages kept on per-CPU lists
+    as those may hold, and without giving a zone up. How much a few pages change that came and went since is
+    drawn at random, and the figures are as far apart as makes 95 of 100 such draws fit. Each pin that nobody
+    located may keep one block from being gained. Both figures are equal where nothing of this makes a
+    difference.
 
     Parameters
     ----------
@@ -125,11 +126,18 @@ def _others(made: Host, strategy: str) -> Iterator[Host]:
     if any(one is not other for one, other in zip(likely, made.layouts, strict=True)):
         layouts.append(likely)
         yield replace(made, layouts=likely)
+    if any(layout.other_targets is not None for layout in made.layouts):
+        yield replace(made, layouts=tuple(map(_other_types, made.layouts)))
     if strategy != "linux":
         return
     for each in layouts:
         for rules in made.kernel.others:
             yield replace(made, layouts=each, kernel=replace(made.kernel, rules=rules))
+
+
+def _other_types(layout: ZoneLayout) -> ZoneLayout:
+    """Return a zone with the second likeliest type of each pageblock whose type is in doubt."""
+    return layout if layout.other_targets is None else replace(layout, targets=layout.other_targets)
 
 
 def _held_back(snapshot: Snapshot, rules: Rules, outcomes: Sequence[Outcome]) -> list[int]:

@@ -10,10 +10,13 @@ import numpy as np
 from kernelmodel.geometry import Geometry
 from kernelmodel.migratetype import BY_NAME, Migratetype
 from kernelmodel.mmzone import Node, Zone, lowmem_reserves, zone_watermarks
-from kernelmodel.page_alloc.pageblock_flags import BlockEvidence, block_evidence, infer_migratetypes
-from vmprobe.bridge.model import counter
+from kernelmodel.page_alloc.pageblock_flags import block_evidence, infer_migratetypes
+from kernelmodel.page_alloc.type_fit import TypeCounts, free_lists
+from vmprobe.bridge.model import counter, nr_orders
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from kernelmodel.host import HostModel
     from vmprobe.tables import Snapshot
 
@@ -97,35 +100,40 @@ class BlockType:
 def block_type(snapshot: Snapshot, model: HostModel, pfn: int) -> BlockType | None:
     """Infer the type of the pageblock that holds a frame; None outside every zone or without its order."""
     order = snapshot.manifest.get("pageblock_order")
-    zone = next((zone for zone in model.zones if zone.start_pfn <= pfn < zone.end_pfn), None)
-    if order is None or zone is None:
+    at = next((i for i, zone in enumerate(model.zones) if zone.start_pfn <= pfn < zone.end_pfn), None)
+    if order is None or at is None:
         return None
+    zone = model.zones[at]
     evidence = block_evidence(model.frames, zone.start_pfn, zone.end_pfn, order)
     # Blocks at either end that hold nothing but holes and words of 0 are memory that was never brought
     # online: the kernel does not count them.
     held = np.flatnonzero(evidence.free + evidence.movable + evidence.unmovable + evidence.slab)
     if not len(held):
         return None
+    nr_all = len(evidence.free)
     inner = slice(int(held[0]), int(held[-1]) + 1)
-    totals = block_totals(snapshot, zone.node, zone.zone)
-    if totals is None or sum(totals) == len(evidence.free):
-        inner = slice(0, len(evidence.free))
-    elif sum(totals) != inner.stop - inner.start:
-        totals = None
-    at = (pfn >> order) - (zone.start_pfn >> order) - inner.start
-    if not 0 <= at < inner.stop - inner.start:
+    counts = type_counts(snapshot, zone.node, zone.zone)
+    if counts is None or sum(counts.nr_pageblocks) == nr_all:
+        inner = slice(0, nr_all)
+    elif sum(counts.nr_pageblocks) != inner.stop - inner.start:
+        counts = None
+    block = (pfn >> order) - (zone.start_pfn >> order) - inner.start
+    if not 0 <= block < inner.stop - inner.start:
         return None
-    first = (zone.start_pfn >> order) + inner.start
-    inferred = infer_migratetypes(BlockEvidence(*(column[inner] for column in evidence)), first, totals)
+    totals, lists = None, None
+    if counts is not None:
+        totals = counts.nr_pageblocks
+        lists = free_lists(counts.nr_free, model.free[at], zone.start_pfn >> order, nr_all, order).of(inner)
+    inferred = infer_migratetypes(evidence.of(inner), (zone.start_pfn >> order) + inner.start, totals, lists)
     return BlockType(
-        Migratetype(int(inferred.block_type[at])).printed,
-        int(inferred.confidence_permille[at]),
+        Migratetype(int(inferred.block_type[block])).printed,
+        int(inferred.confidence_permille[block]),
         inferred.constrained,
     )
 
 
-def block_totals(snapshot: Snapshot, node: int, zone: str) -> list[int] | None:
-    """Return a zone's pageblocks of each type as pagetypeinfo counted them; None where it was not read."""
+def type_counts(snapshot: Snapshot, node: int, zone: str) -> TypeCounts | None:
+    """Return what pagetypeinfo counted of a zone; None where it was not read."""
     if not snapshot.has("pageblocks_by_type"):
         return None
     totals = [0] * len(Migratetype)
@@ -133,4 +141,30 @@ def block_totals(snapshot: Snapshot, node: int, zone: str) -> list[int] | None:
     for of_node, name, type_name, nr in rows:
         if (of_node, name) == (node, zone) and type_name in BY_NAME:
             totals[BY_NAME[type_name]] += nr
-    return totals
+    return TypeCounts(totals, _free_by_type(snapshot, node, zone))
+
+
+def _free_by_type(snapshot: Snapshot, node: int, zone: str) -> NDArray[np.int64]:
+    """Return the free blocks on the lists of each type by order, -1 where that is not known.
+
+    pagetypeinfo stops at 100,000 blocks of a list, and buddyinfo does not: what is not on the other lists
+    is on that one.
+    """
+    nr_free = np.full((len(Migratetype), nr_orders(snapshot)), -1, np.int64)
+    if not snapshot.has("free_areas_by_type"):
+        return nr_free
+    names = ("node", "zone", "migratetype", "order", "nr_free", "capped")
+    printed = set()
+    for of_node, name, type_name, order, nr, capped in snapshot.table("free_areas_by_type").rows(*names):
+        if (of_node, name) == (node, zone) and type_name in BY_NAME:
+            printed.add(BY_NAME[type_name])
+            nr_free[BY_NAME[type_name], order] = -1 if capped else nr
+    for migratetype in set(Migratetype) - printed:
+        # This kernel has no such lists.
+        nr_free[migratetype] = 0
+    if snapshot.has("free_areas"):
+        for of_node, name, order, nr in snapshot.table("free_areas").rows("node", "zone", "order", "nr_free"):
+            uncounted = np.flatnonzero(nr_free[:, order] < 0)
+            if (of_node, name) == (node, zone) and len(uncounted) == 1:
+                nr_free[uncounted[0], order] = max(-1, nr - int(nr_free[:, order].sum()) - 1)
+    return nr_free

@@ -97,5 +97,6 @@ def test_totals_of_real_zones_add_up(path) -> None:
 
 
 def test_the_guess_is_as_good_as_its_docstring_says() -> None:
+    assert shares_permyriad(SNAPSHOTS, with_totals=True, with_lists=True) >= (9997, 9750)
     assert shares_permyriad(SNAPSHOTS, with_totals=True) >= (9975, 8600)
     assert shares_permyriad(SNAPSHOTS, with_totals=False) >= (9925, 5500)
