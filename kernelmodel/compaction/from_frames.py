@@ -22,7 +22,8 @@ from kernelmodel.compaction.zone_layout import (
 )
 from kernelmodel.migratetype import Migratetype
 from kernelmodel.movability import Movability, inside_ram, movability
-from kernelmodel.page_alloc.pageblock_flags import block_evidence, infer_migratetypes
+from kernelmodel.page_alloc.evidence import block_evidence
+from kernelmodel.page_alloc.pageblock_flags import infer_migratetypes
 from kernelmodel.page_alloc.rebuild import free_blocks
 from kernelmodel.page_alloc.type_fit import free_lists
 from kernelmodel.pageclass import PageClass, classify

@@ -5,8 +5,9 @@ stands where, and `allocator` allocates and frees from there as Linux 6.15 and l
 """
 
 from kernelmodel.page_alloc.allocator import BuddyAllocator
+from kernelmodel.page_alloc.evidence import BlockEvidence
 from kernelmodel.page_alloc.layout import Layout, Tuning, UsedBlocks
-from kernelmodel.page_alloc.pageblock_flags import BlockEvidence, InferredTypes, infer_migratetypes
+from kernelmodel.page_alloc.pageblock_flags import InferredTypes, infer_migratetypes
 from kernelmodel.page_alloc.rebuild import FreeBlocks, free_blocks
 
 __all__ = [

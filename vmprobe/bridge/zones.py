@@ -10,7 +10,8 @@ import numpy as np
 from kernelmodel.geometry import Geometry
 from kernelmodel.migratetype import BY_NAME, Migratetype
 from kernelmodel.mmzone import Node, Zone, lowmem_reserves, zone_watermarks
-from kernelmodel.page_alloc.pageblock_flags import block_evidence, infer_migratetypes
+from kernelmodel.page_alloc.evidence import block_evidence
+from kernelmodel.page_alloc.pageblock_flags import infer_migratetypes
 from kernelmodel.page_alloc.type_fit import TypeCounts, free_lists
 from vmprobe.bridge.model import counter, nr_orders
 

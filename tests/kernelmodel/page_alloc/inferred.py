@@ -14,7 +14,8 @@ import numpy as np
 
 import vmprobe
 from kernelmodel.migratetype import Migratetype
-from kernelmodel.page_alloc.pageblock_flags import BlockEvidence, block_evidence, infer_migratetypes
+from kernelmodel.page_alloc.evidence import BlockEvidence, block_evidence
+from kernelmodel.page_alloc.pageblock_flags import infer_migratetypes
 from kernelmodel.page_alloc.rebuild import FreeBlocks, free_blocks
 from kernelmodel.page_alloc.type_fit import FreeLists, free_lists
 from vmprobe.bridge.model import frames as memmap

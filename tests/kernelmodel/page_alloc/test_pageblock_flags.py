@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from kernelmodel.errors import ModelError
 from kernelmodel.migratetype import Migratetype
-from kernelmodel.page_alloc.pageblock_flags import BlockEvidence, infer_migratetypes
+from kernelmodel.page_alloc.evidence import BlockEvidence
+from kernelmodel.page_alloc.pageblock_flags import infer_migratetypes
 from tests.kernelmodel.page_alloc.inferred import SNAPSHOTS, cases, shares_permyriad
 
 KINDS = len(BlockEvidence._fields)

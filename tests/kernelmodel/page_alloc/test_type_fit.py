@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from kernelmodel.migratetype import Migratetype
 from kernelmodel.page_alloc import type_fit
-from kernelmodel.page_alloc.pageblock_flags import BlockEvidence, infer_migratetypes
+from kernelmodel.page_alloc.evidence import BlockEvidence
+from kernelmodel.page_alloc.pageblock_flags import infer_migratetypes
 from kernelmodel.page_alloc.rebuild import free_blocks
 from kernelmodel.page_alloc.type_fit import Fit, FreeLists, free_lists
 from tests.oracles import type_fit as slow
