@@ -21,9 +21,10 @@ COMPACT_CLUSTER_MAX: Final = 32
 
 FREE: Final = int(Frame.FREE)
 HOLE: Final = int(Frame.HOLE)
-ISOLATED: Final = 12
+HELD: Final = int(Frame.HELD)
+ISOLATED: Final = 13
 """Kind of a free frame that the free scanner holds."""
-LEFT: Final = 13
+LEFT: Final = 14
 """Kind of a frame whose page has moved away."""
 
 # Fields of Control.info.
@@ -40,7 +41,8 @@ ZONE_FREE: Final = 9
 CONTENDED_AT: Final = 10
 NR_FAILED: Final = 11
 FINISH_BLOCK: Final = 12
-NR_INFO: Final = 13
+NR_PUT_BACK: Final = 13
+NR_INFO: Final = 14
 
 NONE: Final = -1
 
@@ -56,6 +58,7 @@ class Zone(NamedTuple):
     large_folios: int
     counts_skipped: int
     finishes_block: int
+    batches: int
     stride: int
     splits: int
     aborts: int
@@ -74,8 +77,9 @@ class Control(NamedTuple):
         int64 (orders, 2): first and last isolated block of each order, by index.
     following
         int32, the block behind each isolated block on its list; only heads of isolated blocks are touched.
-    batch, split
-        int64, folios taken by the migrate scanner in order; pages of folios that were split.
+    batch, split, put_back
+        int64, folios taken by the migrate scanner in order; pages of folios that were split; free pages that
+        were taken for pages that could not be moved.
     source, destination, size
         Moves made so far.
     """
@@ -87,6 +91,7 @@ class Control(NamedTuple):
     following: NDArray[np.int32]
     batch: NDArray[np.int64]
     split: NDArray[np.int64]
+    put_back: NDArray[np.int64]
     source: NDArray[np.int64]
     destination: NDArray[np.int64]
     size: NDArray[np.int64]

@@ -135,7 +135,7 @@ def curve(
         unknown = found.counts[:, Frame.UNKNOWN].astype(np.int64)
         maybe_free = int(unknown.sum()) if layout.pcp_pages is None else layout.pcp_pages
         maybe_free = min(maybe_free, int(unknown.sum()))
-        movable = movable + found.counts[:, Frame.UNCERTAIN]
+        movable = movable + found.counts[:, Frame.UNCERTAIN] + found.counts[:, Frame.HELD]
         candidate = (free + movable + unknown == size) & (unknown <= maybe_free) & ~at_hand
         nr_hidden = int((np.cumsum(np.sort(unknown[candidate])) <= maybe_free).sum())
     else:

@@ -69,6 +69,12 @@ _BY_CLASS: Final = (
 )
 """Codes of which the kind is that of the page's class; every other code stays where it is."""
 
+_READ_BY_BUFFER: Final = ("LRU", "PRIVATE")
+"""What a page of metadata has that was read buffer by buffer: it never becomes uptodate as a whole."""
+
+MOST_HELD: Final = 64
+"""Pages of metadata that the file systems of a host may hold: ext4 holds 34 for 256 GiB."""
+
 
 class ZonePlace(NamedTuple):
     """Where a zone is and how large its parts are; as the fields of `ZoneLayout`."""
@@ -119,7 +125,10 @@ def frame_states(
 def _word_states(
     words: NDArray[np.uint64], *, unevictable_allowed: bool | None, nr_zspages: int | None
 ) -> NDArray[np.uint8]:
-    """Return the byte for each flag word, tails with their head's bits."""
+    """Return the byte for each flag word, tails with their head's bits.
+
+    `Frame.HELD` is all metadata that was read buffer by buffer.
+    """
     codes = movability(words, unevictable_allowed=unevictable_allowed, nr_zspages=nr_zspages)
     kinds = np.array([_OF_CODE.get(code, Frame.FIXED) for code in Movability], np.uint8)[codes]
     of_class = np.array([_OF_CLASS.get(each, Frame.FIXED) for each in PageClass], np.uint8)[classify(words)]
@@ -132,6 +141,8 @@ def _word_states(
     writeback = np.isin(codes, (Movability.WRITEBACK, Movability.DIRTY_LARGE))
     kinds = np.where(writeback & (kinds == Frame.CLEAN), np.uint8(Frame.DIRTY), kinds)
     head, tail = has("COMPOUND_HEAD"), has("COMPOUND_TAIL")
+    by_buffer = (words & np.uint64(mask(*_READ_BY_BUFFER, "UPTODATE"))) == np.uint64(mask(*_READ_BY_BUFFER))
+    kinds = np.where(by_buffer & ~(head | tail) & (kinds == Frame.CLEAN), np.uint8(Frame.HELD), kinds)
     stuck = (head | tail) & writeback & (kinds == Frame.DIRTY)
     states = kinds.astype(np.uint8)
     states[head] |= HEAD
@@ -171,7 +182,8 @@ def zone_layout(
     state[absent] = Frame.HOLE
     held = pinned[(pinned >= place.start_pfn) & (pinned < place.end_pfn)] - base
     state[held] = (state[held] & ~np.uint8(KIND_MASK)) | np.uint8(Frame.PINNED)
-    targets, other_targets = _targets(frames, place, base, absent[:: 1 << place.pageblock_order], counts)
+    blocks = _blocks(frames, place, base, absent[:: 1 << place.pageblock_order], counts)
+    _tell_held(state, blocks, place.pageblock_order)
     return ZoneLayout(
         node=place.node,
         zone=place.zone,
@@ -179,12 +191,12 @@ def zone_layout(
         end_pfn=place.end_pfn,
         base_pfn=base,
         state=state,
-        targets=targets,
+        targets=blocks.targets,
         pageblock_order=place.pageblock_order,
         nr_orders=place.nr_orders,
         pcp_pages=place.pcp_pages,
         wmark_min=place.wmark_min,
-        other_targets=None if (targets == other_targets).all() else other_targets,
+        other_targets=None if (blocks.targets == blocks.other_targets).all() else blocks.other_targets,
     )
 
 
@@ -202,10 +214,26 @@ def _absent_sections(state: NDArray[np.uint8]) -> NDArray[np.bool_]:
     return np.repeat(whole, np.diff(np.append(starts, len(state))))
 
 
-def _targets(
+class _Blocks(NamedTuple):
+    """What types the pageblocks of a layout most likely have; each bool.
+
+    Parameters
+    ----------
+    targets, other_targets
+        As in `ZoneLayout`.
+    unmovable
+        Unmovable, as far as free lists tell.
+    """
+
+    targets: NDArray[np.bool_]
+    other_targets: NDArray[np.bool_]
+    unmovable: NDArray[np.bool_]
+
+
+def _blocks(
     frames: MemMap, place: ZonePlace, base: int, absent: NDArray[np.bool_], counts: TypeCounts | None
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return which pageblocks are likely Movable or CMA, and which are if doubtful ones are not."""
+) -> _Blocks:
+    """Return the likeliest types of pageblocks, by what lies in them and by the free lists."""
     shift = place.pageblock_order
     first = (place.start_pfn - base) >> shift
     evidence = block_evidence(frames, place.start_pfn, place.end_pfn, shift)
@@ -226,9 +254,30 @@ def _targets(
         lists = free_lists(counts.nr_free, blocks, place.start_pfn >> shift, len(present), shift).of(present)
     # Sections are whole numbers of pageblock pairs, so that buddies stay buddies where some are left out.
     inferred = infer_migratetypes(kept, place.start_pfn >> shift, totals, lists)
-    both = []
-    for block_type in (inferred.block_type, inferred.other_type):
-        targets = np.zeros(len(absent), np.bool_)
-        targets[first + np.flatnonzero(present)] = np.isin(block_type, (Migratetype.MOVABLE, Migratetype.CMA))
-        both.append(targets)
-    return both[0], both[1]
+    at = first + np.flatnonzero(present)
+
+    def those(chosen: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        marks = np.zeros(len(absent), np.bool_)
+        marks[at] = chosen
+        return marks
+
+    fillable = (Migratetype.MOVABLE, Migratetype.CMA)
+    return _Blocks(
+        targets=those(np.isin(inferred.block_type, fillable)),
+        other_targets=those(np.isin(inferred.other_type, fillable)),
+        unmovable=those((inferred.block_type == Migratetype.UNMOVABLE) & (lists is not None)),
+    )
+
+
+def _tell_held(state: NDArray[np.uint8], blocks: _Blocks, pageblock_order: int) -> None:
+    """Leave those pages `Frame.HELD` that lie in Unmovable pageblocks, if they are few; others move.
+
+    Buffers that are held as long as a file system is mounted are allocated unmovable (``fs/ext4/super.c:
+    ext4_sb_bread_unmovable``; ``fs/jbd2/journal.c``, `getblk_unmovable`). So are inode tables that were read
+    ahead, and nobody holds those: where there are many, nothing tells which are which.
+    """
+    told = np.flatnonzero((state & KIND_MASK) == Frame.HELD)
+    held = blocks.unmovable[told >> pageblock_order]
+    if np.count_nonzero(held) <= MOST_HELD:
+        told = told[~held]
+    state[told] = Frame.CLEAN

@@ -12,6 +12,7 @@ from kernelmodel.compaction.control import (
     FINISH_BLOCK,
     FREE,
     FREE_AT,
+    HELD,
     MIGRATE_AT,
     MIGRATE_SCANNED,
     NR_BATCH,
@@ -43,7 +44,7 @@ def isolate_migratepages_block(zone: Zone, control: Control, start: int, end: in
             at += 1
             continue
         nr = 1
-        movable = FIRST_MOVABLE <= kind <= LAST_MOVABLE
+        movable = FIRST_MOVABLE <= kind <= LAST_MOVABLE or kind == HELD
         if byte & (HEAD | TAIL):
             nr = compound_pages(state, at)
             skipped = not zone.large_folios or nr >= 1 << zone.pageblock_order

@@ -10,8 +10,8 @@ Mirrors: ``mm/compaction.c: compact_zone, isolate_migratepages, isolate_migratep
 isolate_freepages_block, compaction_alloc, release_free_list``; ``mm/migrate.c: migrate_pages_batch,
 try_split_folio``; ``mm/page_alloc.c: __isolate_free_page``.
 Fidelity: whole-zone, synchronous, on a zone that nobody else touches. Every page that looks movable moves:
-what fails in the kernel for references that are not exported is known only where it is `Frame.PINNED`. Freed
-pages are given back at the end; until then none merges with what the scanners still look at.
+what fails in the kernel for references that are not exported is known only where it is `Frame.PINNED` or
+`Frame.HELD`. Freed pages are given back at the end; until then none merges with what is still looked at.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from kernelmodel.compaction.control import (
     FINISH_BLOCK,
     FREE_AT,
     FREE_SCANNED,
+    HELD,
     ISOLATED,
     LEFT,
     MIGRATE_AT,
@@ -35,14 +36,17 @@ from kernelmodel.compaction.control import (
     NONE,
     NR_BATCH,
     NR_FAILED,
+    NR_FREE,
     NR_INFO,
     NR_MIGRATE,
     NR_MOVES,
+    NR_PUT_BACK,
     NR_SPLIT,
     ZONE_FREE,
     Control,
     Zone,
     compound_pages,
+    push_block,
 )
 from kernelmodel.compaction.free_scanner import take_free
 from kernelmodel.compaction.migrate_scanner import isolate_migratepages
@@ -116,19 +120,43 @@ def move(control: Control, at: int, to: int, nr: int) -> None:
 
 
 @jit
+def give_back(zone: Zone, control: Control) -> None:
+    """Give free pages back that were taken for pages that could not be moved (``compaction_free``)."""
+    info = control.info
+    for row in range(info[NR_PUT_BACK]):
+        push_block(control, 0, control.put_back[row])
+        info[NR_FREE] += 1
+        if zone.large_folios:
+            info[NR_MIGRATE] += 1
+    info[NR_PUT_BACK] = 0
+
+
+@jit
+def order_of(nr: int) -> int:
+    """Return the order of the smallest block that holds so many pages."""
+    order = 0
+    while 1 << order < nr:
+        order += 1
+    return order
+
+
+@jit
 def migrate_pages(zone: Zone, control: Control) -> bool:
     """Move a batch, the folio taken last first; return False where the zone must be given up."""
     info, state = control.info, control.state
-    info[NR_SPLIT] = 0
+    info[NR_SPLIT] = info[NR_PUT_BACK] = 0
     number = info[NR_BATCH] - 1
     while number >= 0:
         at = control.batch[number]
         nr = compound_pages(state, at) if state[at] & HEAD else 1
-        order = 0
-        while 1 << order < nr:
-            order += 1
-        to = take_free(zone, control, order)
-        if to != NONE:
+        to = take_free(zone, control, order_of(nr))
+        if to != NONE and state[at] & KIND_MASK == HELD:
+            info[NR_FAILED] += 1
+            control.put_back[info[NR_PUT_BACK]] = to
+            info[NR_PUT_BACK] += 1
+            if not zone.batches:
+                give_back(zone, control)
+        elif to != NONE:
             move(control, at, to, nr)
         elif nr > 1 and zone.splits and not state[at] & UNSPLITTABLE:
             for page in range(nr):
@@ -142,6 +170,7 @@ def migrate_pages(zone: Zone, control: Control) -> bool:
         else:
             info[NR_FAILED] += nr
         number -= 1
+    give_back(zone, control)
     for row in range(info[NR_SPLIT]):
         at = control.split[row]
         to = take_free(zone, control, 0)
@@ -203,6 +232,8 @@ def linux(layout: ZoneLayout, order: int, rules: Rules | None = None) -> Outcome
         large_folios=int(rules.large_folios),
         counts_skipped=int(rules.counts_skipped),
         finishes_block=int(rules.finishes_block_it_is_in),
+        # Both came with 6.3: before, each page was unmapped, moved and given back by itself.
+        batches=int(rules.finishes_block_it_is_in),
         stride=int(rules.stride),
         splits=int(rules.splits),
         aborts=int(rules.aborts),
@@ -216,6 +247,7 @@ def linux(layout: ZoneLayout, order: int, rules: Rules | None = None) -> Outcome
         following=np.empty(len(state), np.int32),
         batch=np.empty((1 << shift) + COMPACT_CLUSTER_MAX, np.int64),
         split=np.empty((1 << shift) + COMPACT_CLUSTER_MAX, np.int64),
+        put_back=np.empty((1 << shift) + COMPACT_CLUSTER_MAX, np.int64),
         source=np.empty(nr_movable, np.int64),
         destination=np.empty(nr_movable, np.int64),
         size=np.empty(nr_movable, np.int64),

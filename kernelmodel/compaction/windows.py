@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from kernelmodel.compaction.zone_layout import ZoneLayout
 
 NR_KINDS: Final = max(Frame) + 1
-STUCK: Final = (Frame.FIXED, Frame.PINNED, Frame.UNKNOWN, Frame.UNCERTAIN, Frame.HOLE)
+STUCK: Final = (Frame.FIXED, Frame.PINNED, Frame.HELD, Frame.UNKNOWN, Frame.UNCERTAIN, Frame.HOLE)
 """What does not move as far as we know; the first that a pageblock holds is what stands in its way."""
 EVICTABLE: Final = (Frame.ANON, Frame.SHMEM, Frame.CLEAN, Frame.DIRTY)
 EIGHT_KINDS: Final = 0x0F0F0F0F0F0F0F0F

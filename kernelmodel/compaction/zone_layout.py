@@ -47,6 +47,8 @@ class Frame(IntEnum):
     """Flag word 0: free on a per-CPU list, or the kernel's."""
     HOLE = 11
     """No memory, or none of this zone."""
+    HELD = 12
+    """Page cache that something unseen most likely holds: it is taken like others, and put back."""
 
 
 KIND_MASK: Final = 0x0F

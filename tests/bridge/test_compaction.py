@@ -13,6 +13,8 @@ from kernelmodel.compaction.scanners import Rules, linux
 from kernelmodel.compaction.zone_layout import HEAD, KIND_MASK, TAIL, Frame
 from lab.fixtures import FOLDER
 from lab.kernels import KERNELS
+from tests import synthetic
+from tests.synthetic import rows
 from vmprobe.bridge.compaction import kernel_rules, zone_layouts
 from vmprobe.store import load
 from vmprobe.tables import MemoryTables
@@ -135,6 +137,49 @@ def test_free_lists_tell_which_blocks_are_filled() -> None:
             for each in (layout, other)
         ]
         assert free[0] == movable != free[1]
+
+
+METADATA = ("REFERENCED", "LRU", "PRIVATE")
+CACHE = ("UPTODATE", *METADATA)
+
+
+def held_frames(nr: int, flags: tuple[str, ...], *, lists: bool = True) -> list[int]:
+    """Return the frames taken to be held: of `nr` pages in Unmovable blocks and two in a Movable one."""
+    unmovable = [(flags, 1), (("PGTABLE",), 7)] * nr
+    runs = [*unmovable, (flags, 2), (("UPTODATE", "LRU", "ANON", "SWAPBACKED"), 14)]
+    size = sum(count for _, count in runs)
+    tables = {
+        "zones": rows(
+            "zones", "node zone start_pfn spanned_pages present_pages managed_pages nr_free",
+            (0, "Normal", 0, size, size, size, 0),
+        ),
+        "pageblocks_by_type": rows(
+            "pageblocks_by_type", "node zone migratetype nr_pageblocks",
+            (0, "Normal", "Unmovable", nr), (0, "Normal", "Movable", size // 8 - nr),
+        ),
+        "free_areas_by_type": rows(
+            "free_areas_by_type", "node zone migratetype order nr_free capped",
+            *((0, "Normal", name, order, 0, False) for name in ("Unmovable", "Movable") for order in (0, 3)),
+        ),
+    }  # fmt: skip
+    made = synthetic.snapshot(
+        manifest=synthetic.MANIFEST | {"pageblock_order": 3, "frame_ranges": [[0, size]]},
+        frames=synthetic.frames(runs),
+        without=() if lists else ("pageblocks_by_type",),
+        **(tables if lists else {"zones": tables["zones"]}),
+    )
+    (layout,) = zone_layouts(made)
+    return np.flatnonzero(layout.kinds == Frame.HELD).tolist()
+
+
+def test_metadata_in_an_unmovable_block_is_held() -> None:
+    assert held_frames(3, METADATA) == [0, 8, 16]
+    assert held_frames(3, (*METADATA, "ACTIVE")) == [0, 8, 16]
+    assert held_frames(3, CACHE) == [], "a page of a file is read as a whole"
+    assert held_frames(3, ("DIRTY", *METADATA)) == []
+    assert held_frames(3, METADATA, lists=False) == [], "nothing tells which blocks are Unmovable"
+    assert len(held_frames(64, METADATA)) == 64
+    assert held_frames(65, METADATA) == [], "most of so many were read ahead, and nobody holds those"
 
 
 def test_a_pin_keeps_the_whole_folio() -> None:

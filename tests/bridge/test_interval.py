@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from kernelmodel.compaction.zone_layout import Frame
 from lab.fixtures import FOLDER
 from tests.bridge.test_compaction import COMPACTING, truth
 from vmprobe.bridge import interval
@@ -68,6 +69,23 @@ def test_a_doubtful_type_makes_a_difference() -> None:
     gained = sum(outcome.gained_blocks for outcome in run(other, "linux", ORDER, None))
     assert gained < sure[0], "the planted doubt matters"
     assert unsure[0] <= gained < sure[0] <= sure[1] <= unsure[1]
+
+
+def test_what_may_be_held_may_move() -> None:
+    snapshot = load(FOLDER / "6.12-compacting.vmsnap")
+    made = host(snapshot, averaged=False)
+    moving = run(made, "linux", ORDER, None)
+    layouts = []
+    for outcome in moving:
+        state = outcome.before.state.copy()
+        # A page of every hundredth move, which keeps a block each.
+        state[outcome.moves.source_pfn[::100] - outcome.before.base_pfn] = Frame.HELD
+        layouts.append(outcome.before.with_state(state))
+    held = replace(made, layouts=tuple(layouts))
+    low, high = interval.intervals(snapshot, held, "linux", run(held, "linux", ORDER, None), None).total
+    gained = sum(outcome.gained_blocks for outcome in moving)
+    assert low < gained <= high
+    assert high - low > 10
 
 
 def test_lists_that_keep_more_let_less_be_gained(monkeypatch: pytest.MonkeyPatch) -> None:

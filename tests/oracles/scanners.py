@@ -167,7 +167,7 @@ class Machine:
                 self.migrate_scanned += nr - 1 if self.rules.counts_skipped else 0
                 at += nr
                 continue
-            movable = byte & 15 in range(Frame.ANON, Frame.MOVABLE_OPS + 1)
+            movable = byte & 15 in (*range(Frame.ANON, Frame.MOVABLE_OPS + 1), Frame.HELD)
             nr = self.compound(at) if byte & (HEAD | TAIL) else 1
             if byte & (HEAD | TAIL) and (not self.rules.large_folios or nr >= self.block):
                 self.migrate_scanned += nr - 1 if self.rules.counts_skipped else 0
@@ -205,13 +205,26 @@ class Machine:
         self.zone_free += nr
         self.moves.append((at, to, nr))
 
+    def put_back(self, untaken: list[int]) -> None:
+        """``compaction_free``, which empties the list."""
+        while untaken:
+            self.freepages[0].insert(0, untaken.pop(0))
+            self.nr_free += 1
+            self.nr_migrate += self.rules.large_folios
+
     def migrate(self, folios: list[int]) -> int | None:
         """Move a batch; return the folio at which the zone was given up."""
         split: list[int] = []
+        untaken: list[int] = []
         for at in reversed(folios):
             nr = self.compound(at) if self.page[at] & HEAD else 1
             to = self.alloc((nr - 1).bit_length())
-            if to is not None:
+            if to is not None and self.page[at] & 15 == Frame.HELD:
+                self.failed += 1
+                untaken.append(to)
+                if not self.rules.finishes_block_it_is_in:
+                    self.put_back(untaken)
+            elif to is not None:
                 self.move(at, to, nr)
             elif nr > 1 and self.rules.splits and not self.page[at] & UNSPLITTABLE:
                 for page in range(nr - 1, -1, -1):
@@ -221,6 +234,7 @@ class Machine:
                 self.failed += nr
                 if self.rules.aborts or nr == 1:
                     return at
+        self.put_back(untaken)
         while split:
             to = self.alloc(0)
             if to is None:

@@ -20,6 +20,7 @@ REASONS: Final = {
     "fixed": "kernel memory, slab, page tables or hugetlb in them",
     "pinned": "pages that are pinned",
     "unknown": "words of 0: free on a CPU's list, or the kernel's",
+    "held": "file system metadata that is most likely held for a mount",
     "uncertain": "pages that may be held by something unseen",
     "hole": "no memory in part of them",
     "dirty": "dirty pages: nobody waits until they are written",

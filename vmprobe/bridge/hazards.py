@@ -86,6 +86,9 @@ def _pins(snapshot: Snapshot, outcomes: Sequence[Outcome], pins: Pins) -> Iterat
     yield HazardRow("pins not found", pins.nr_unlocated or 0, advice)
     held = sum(int(np.count_nonzero(each.before.kinds == Frame.PINNED)) for each in outcomes)
     yield HazardRow("pins found", held, f"they stay where they are: end what pins them{who}")
+    of_mounts = sum(int(np.count_nonzero(each.before.kinds == Frame.HELD)) for each in outcomes)
+    advice = "taken to be held as long as a file system is mounted: its superblock, its group descriptors"
+    yield HazardRow("file system metadata", of_mounts, advice)
 
 
 def _pinning(snapshot: Snapshot) -> str:

@@ -159,7 +159,8 @@ def _churned(made: Host, seed: int, outcomes: Sequence[Outcome]) -> list[int]:
 def _all_that_may_move(layout: ZoneLayout) -> ZoneLayout:
     """Return a zone with lists drained and what may move moving; itself where that changes nothing."""
     drained = assume(layout, Hazards(drained=bool(layout.pcp_pages)))
-    uncertain = (drained.state & KIND_MASK) == Frame.UNCERTAIN
+    kinds = drained.state & KIND_MASK
+    uncertain = (kinds == Frame.UNCERTAIN) | (kinds == Frame.HELD)
     if not uncertain.any():
         return drained
     state = drained.state.copy()

@@ -28,7 +28,7 @@ GRAIN: Final = 1 << (NR_ORDERS - 1)
 LETTERS: Final = {
     ".": Frame.FREE, "a": Frame.ANON, "s": Frame.SHMEM, "c": Frame.CLEAN, "d": Frame.DIRTY,
     "e": Frame.UNEVICTABLE, "o": Frame.MOVABLE_OPS, "p": Frame.PINNED, "u": Frame.UNCERTAIN,
-    "x": Frame.FIXED, "?": Frame.UNKNOWN, "_": Frame.HOLE,
+    "x": Frame.FIXED, "?": Frame.UNKNOWN, "_": Frame.HOLE, "h": Frame.HELD,
 }  # fmt: skip
 LARGE: Final = "ascdepux"
 """What comes as large folios too."""

@@ -88,7 +88,7 @@ def test_the_optimistic_curve_bounds_every_way_the_unknown_can_come_out(
     for free in (unknown[:told], unknown[len(unknown) - told :], unknown[:0]):
         state = layout.state.copy()
         state[free] = Frame.FREE
-        state[kinds == Frame.UNCERTAIN] = Frame.ANON
+        state[(kinds == Frame.UNCERTAIN) | (kinds == Frame.HELD)] = Frame.ANON
         truth = curve(layout.with_state(state), order)
         best = curve(layout, order, optimistic=True)
         total = truth.nr_free_now + truth.nr_attainable
