@@ -73,7 +73,13 @@ _READ_BY_BUFFER: Final = ("LRU", "PRIVATE")
 """What a page of metadata has that was read buffer by buffer: it never becomes uptodate as a whole."""
 
 MOST_HELD: Final = 64
-"""Pages of metadata that the file systems of a host may hold: ext4 holds 34 for 256 GiB."""
+"""Pages of metadata in Unmovable pageblocks that are taken to be held by mounts: ext4 holds 34 for 256 GiB.
+
+What is held as long as a file system is mounted is allocated unmovable (``fs/ext4/super.c:
+ext4_sb_bread_unmovable``; ``fs/jbd2/journal.c``, `getblk_unmovable`). So are inode tables that were read
+ahead, and nobody holds those: where there are more pages, nothing tells which are which, and all of them
+move.
+"""
 
 
 class ZonePlace(NamedTuple):
@@ -142,7 +148,8 @@ def _word_states(
     kinds = np.where(writeback & (kinds == Frame.CLEAN), np.uint8(Frame.DIRTY), kinds)
     head, tail = has("COMPOUND_HEAD"), has("COMPOUND_TAIL")
     by_buffer = (words & np.uint64(mask(*_READ_BY_BUFFER, "UPTODATE"))) == np.uint64(mask(*_READ_BY_BUFFER))
-    kinds = np.where(by_buffer & ~(head | tail) & (kinds == Frame.CLEAN), np.uint8(Frame.HELD), kinds)
+    by_buffer &= ~(head | tail) & np.isin(kinds, (Frame.CLEAN, Frame.DIRTY))
+    kinds = np.where(by_buffer, np.uint8(Frame.HELD), kinds)
     stuck = (head | tail) & writeback & (kinds == Frame.DIRTY)
     states = kinds.astype(np.uint8)
     states[head] |= HEAD
@@ -183,7 +190,11 @@ def zone_layout(
     held = pinned[(pinned >= place.start_pfn) & (pinned < place.end_pfn)] - base
     state[held] = (state[held] & ~np.uint8(KIND_MASK)) | np.uint8(Frame.PINNED)
     blocks = _blocks(frames, place, base, absent[:: 1 << place.pageblock_order], counts)
-    _tell_held(state, blocks, place.pageblock_order)
+    told = np.flatnonzero((state & KIND_MASK) == Frame.HELD)
+    held = blocks.unmovable[told >> place.pageblock_order]
+    if np.count_nonzero(held) <= MOST_HELD:
+        told = told[~held]
+    state[told] = _file_kinds(frames, told + base)
     return ZoneLayout(
         node=place.node,
         zone=place.zone,
@@ -269,15 +280,8 @@ def _blocks(
     )
 
 
-def _tell_held(state: NDArray[np.uint8], blocks: _Blocks, pageblock_order: int) -> None:
-    """Leave those pages `Frame.HELD` that lie in Unmovable pageblocks, if they are few; others move.
-
-    Buffers that are held as long as a file system is mounted are allocated unmovable (``fs/ext4/super.c:
-    ext4_sb_bread_unmovable``; ``fs/jbd2/journal.c``, `getblk_unmovable`). So are inode tables that were read
-    ahead, and nobody holds those: where there are many, nothing tells which are which.
-    """
-    told = np.flatnonzero((state & KIND_MASK) == Frame.HELD)
-    held = blocks.unmovable[told >> pageblock_order]
-    if np.count_nonzero(held) <= MOST_HELD:
-        told = told[~held]
-    state[told] = Frame.CLEAN
+def _file_kinds(frames: MemMap, pfn: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Return which pages of the page cache are clean and which dirty."""
+    words = frames.words[frames.rows(pfn)]
+    dirty = (words & np.uint64(mask("DIRTY") | mask("WRITEBACK"))) != 0
+    return np.where(dirty, np.uint8(Frame.DIRTY), np.uint8(Frame.CLEAN))

@@ -23,7 +23,7 @@ import numpy as np
 
 from kernelmodel.errors import ModelError
 from kernelmodel.migratetype import Migratetype
-from kernelmodel.page_alloc.type_fit import Fit
+from kernelmodel.page_alloc.type_fit import Fit, keep_together
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -123,19 +123,21 @@ def infer_migratetypes(
     if totals is not None and lists is not None:
         nothing_fixed = evidence.unmovable + evidence.slab + evidence.unknown + evidence.reserved == 0
         fit = _fitted(block_type, _cost(movable, slab), nothing_fixed, lists)
+        keep_together(block_type, lists, last=np.zeros(nr_blocks, np.bool_))
         other_type = block_type.copy()
     margin = np.abs(movable)
     other = block_type != Migratetype.MOVABLE
     margin[other] = np.minimum(margin, np.abs(slab))[other]
     margin[block_type >= Migratetype.HIGHATOMIC] = 0
     confidence = 1000 - np.ceil(1000 * _DOUBT / (margin + _DOUBT)).astype(np.int64)
-    if fit is not None:
+    if fit is not None and lists is not None:
         # What has another type than its contents say has it because nothing else fits as well.
         confidence[block_type != first_guess] = _surer_by(_AS_GOOD)
         for trade in fit.alternatives(_AS_GOOD):
             pair = [trade.one, trade.other]
             other_type[pair] = block_type[pair[::-1]]
             confidence[pair] = np.minimum(confidence[pair], _surer_by(trade.worse))
+        keep_together(other_type, lists, last=block_type != Migratetype.MOVABLE)
     return InferredTypes(block_type, confidence, totals is not None, other_type)
 
 

@@ -85,6 +85,19 @@ class FreeLists(NamedTuple):
         """Return the same of some pageblocks alone."""
         return self._replace(found=self.found[kept])
 
+    def groups(self) -> list[NDArray[np.int64]]:
+        """Return the pageblocks under each free block that is larger than one, (free blocks, pageblocks).
+
+        An array for each order, the largest first.
+        """
+        found = []
+        size, order = self.parts, self.found.shape[1] - 1
+        while size > 1:
+            rows = np.flatnonzero(self.found[:, order])
+            found.append(rows[: len(rows) // size * size].reshape(-1, size))
+            size, order = size >> 1, order - 1
+        return found
+
 
 def free_lists(
     counted: NDArray[np.int64], blocks: FreeBlocks, first_block: int, nr_blocks: int, pageblock_order: int
@@ -111,6 +124,45 @@ def free_lists(
     share = np.repeat(parts // covered, covered)
     found = np.bincount(cell, share, minlength=nr_blocks * blocks.nr_orders)
     return FreeLists(counted, found.astype(np.int64).reshape(nr_blocks, blocks.nr_orders), parts)
+
+
+def keep_together(block_type: NDArray[np.uint8], lists: FreeLists, last: NDArray[np.bool_]) -> None:
+    """Give the pageblocks under one free block one type, in place, as far as there are enough of each.
+
+    A free block is on one list, and that of a type with few blocks lies where its pageblocks were claimed:
+    where free memory is in short pieces rather than in a long one. Types change hands among these pageblocks
+    alone.
+
+    Parameters
+    ----------
+    block_type
+        uint8, types by pageblock.
+    lists
+        The free lists.
+    last
+        Pageblocks that are not taken for the rarer types as long as there are others.
+    """
+    nr_free = (lists.found << np.arange(lists.found.shape[1])).sum(axis=1)
+    piece = _run_lengths(nr_free == 1 << (lists.found.shape[1] - 1))
+    for groups in lists.groups():
+        size = groups.shape[1]
+        types, counts = np.unique(block_type[groups], return_counts=True)
+        rare_first = np.argsort(counts, kind="stable")
+        whole, rest = counts[rare_first] // size * size, counts[rare_first] % size
+        turn = np.lexsort((groups[:, 0], piece[groups[:, 0]], last[groups].any(axis=1)))
+        dealt = np.append(np.repeat(types[rare_first], whole), np.repeat(types[rare_first], rest))
+        block_type[groups[turn]] = dealt.reshape(groups.shape)
+
+
+def _run_lengths(chosen: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return the length of the run of equal values that each one is in.
+
+    >>> _run_lengths(np.array([True, True, False, True])).tolist()
+    [2, 2, 1, 1]
+    """
+    edges = np.flatnonzero(np.diff(chosen)) + 1
+    lengths = np.diff(np.concatenate(([0], edges, [len(chosen)])))
+    return np.repeat(lengths, lengths)
 
 
 class Trade(NamedTuple):

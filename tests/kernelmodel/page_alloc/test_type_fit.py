@@ -94,6 +94,45 @@ def test_free_blocks_are_shared_out_by_frames(free: set[int], pageblock_order: i
     assert (lists.found.sum(axis=0) // parts).tolist() == blocks.counts().tolist()
 
 
+@given(data=st.data(), nr_groups=st.integers(1, 8), size=st.sampled_from([2, 4]))
+def test_pageblocks_under_one_free_block_have_one_type(
+    data: st.DataObject, nr_groups: int, size: int
+) -> None:
+    # Between two large free blocks lies one that is in use, or none.
+    gaps = data.draw(st.lists(st.integers(0, 1), min_size=nr_groups, max_size=nr_groups))
+    pageblock_order = 10 - (size.bit_length() - 1)
+    starts = np.cumsum([0, *((1 + gap) * size for gap in gaps[:-1])]) << pageblock_order
+    ranges = np.stack((starts, starts + 1024), axis=1)
+    nr = int(starts[-1] + 1024) >> pageblock_order
+    lists = free_lists(np.zeros((6, 11), np.int64), free_blocks(ranges, 0, 1 << 20), 0, nr, pageblock_order)
+    types = np.array(data.draw(st.lists(st.sampled_from([U, M, R]), min_size=nr, max_size=nr)), np.uint8)
+    last = np.array(data.draw(st.lists(st.booleans(), min_size=nr, max_size=nr)))
+    (groups,) = (each for each in lists.groups() if len(each))
+    assert (groups[:, 0] << pageblock_order).tolist() == starts.tolist()
+    before = types.copy()
+    type_fit.keep_together(types, lists, last)
+    inside = np.zeros(nr, np.bool_)
+    inside[groups] = True
+    assert (types[~inside] == before[~inside]).all()
+    for kind in (U, M, R):
+        had = int((before[groups] == kind).sum())
+        assert int((types[groups] == kind).sum()) == had
+        assert int((types[groups] == kind).all(axis=1).sum()) >= had // size
+
+
+def test_the_rarer_type_is_where_free_memory_is_in_pieces() -> None:
+    # Free: pageblocks 0 to 7, then 10 and 11, then 14 to 17.
+    ranges = np.array([[0, 4096], [5120, 6144], [7168, 9216]])
+    lists = free_lists(np.zeros((6, 11), np.int64), free_blocks(ranges, 0, 9216), 0, 18, 9)
+    types = np.full(18, M, np.uint8)
+    types[[0, 7]] = U
+    type_fit.keep_together(types, lists, np.zeros(18, np.bool_))
+    assert np.flatnonzero(types == U).tolist() == [10, 11]
+    other = types.copy()
+    type_fit.keep_together(other, lists, types == U)
+    assert np.flatnonzero(other == U).tolist() == [14, 15]
+
+
 def test_what_differs_in_all_types_together_is_worth_less() -> None:
     found = np.array([[9, 4, 1], [1, 0, 0]])
     same = FreeLists(np.array([[9, 4, 1], [1, 0, 0]]), found, 1).weight()
