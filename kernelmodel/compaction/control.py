@@ -58,7 +58,6 @@ class Zone(NamedTuple):
     large_folios: int
     counts_skipped: int
     finishes_block: int
-    batches: int
     stride: int
     splits: int
     aborts: int

@@ -73,7 +73,7 @@ _READ_BY_BUFFER: Final = ("LRU", "PRIVATE")
 """What a page of metadata has that was read buffer by buffer: it never becomes uptodate as a whole."""
 
 MOST_HELD: Final = 64
-"""Pages of metadata in Unmovable pageblocks that are taken to be held by mounts: ext4 holds 34 for 256 GiB.
+"""Pages of metadata in Unmovable pageblocks that are taken to be held by mounts: 33 were, of one of 252 GB.
 
 What is held as long as a file system is mounted is allocated unmovable (``fs/ext4/super.c:
 ext4_sb_bread_unmovable``; ``fs/jbd2/journal.c``, `getblk_unmovable`). So are inode tables that were read
@@ -190,11 +190,11 @@ def zone_layout(
     held = pinned[(pinned >= place.start_pfn) & (pinned < place.end_pfn)] - base
     state[held] = (state[held] & ~np.uint8(KIND_MASK)) | np.uint8(Frame.PINNED)
     blocks = _blocks(frames, place, base, absent[:: 1 << place.pageblock_order], counts)
-    told = np.flatnonzero((state & KIND_MASK) == Frame.HELD)
-    held = blocks.unmovable[told >> place.pageblock_order]
-    if np.count_nonzero(held) <= MOST_HELD:
-        told = told[~held]
-    state[told] = _file_kinds(frames, told + base)
+    moving = np.flatnonzero((state & KIND_MASK) == Frame.HELD)
+    stays = blocks.unmovable[moving >> place.pageblock_order]
+    if np.count_nonzero(stays) <= MOST_HELD:
+        moving = moving[~stays]
+    state[moving] = _file_kinds(frames, moving + base)
     return ZoneLayout(
         node=place.node,
         zone=place.zone,

@@ -154,7 +154,8 @@ def migrate_pages(zone: Zone, control: Control) -> bool:
             info[NR_FAILED] += 1
             control.put_back[info[NR_PUT_BACK]] = to
             info[NR_PUT_BACK] += 1
-            if not zone.batches:
+            if not zone.finishes_block:
+                # Before 6.3, which brought batches too, each page was moved and given back by itself.
                 give_back(zone, control)
         elif to != NONE:
             move(control, at, to, nr)
@@ -232,8 +233,6 @@ def linux(layout: ZoneLayout, order: int, rules: Rules | None = None) -> Outcome
         large_folios=int(rules.large_folios),
         counts_skipped=int(rules.counts_skipped),
         finishes_block=int(rules.finishes_block_it_is_in),
-        # Both came with 6.3: before, each page was unmapped, moved and given back by itself.
-        batches=int(rules.finishes_block_it_is_in),
         stride=int(rules.stride),
         splits=int(rules.splits),
         aborts=int(rules.aborts),
