@@ -10,7 +10,7 @@ from tests.bridge.test_model import mappings, vmas
 from tests.synthetic import snapshot
 from vmprobe.analyses.check import check
 from vmprobe.analyses.check_layout import layout
-from vmprobe.analyses.report import Note
+from vmprobe.analyses.parts import Note
 from vmprobe.errors import SnapshotError
 from vmprobe.store import load
 

@@ -9,7 +9,7 @@ import pytest
 from tests.synthetic import MANIFEST, rows, snapshot
 from vmprobe.analyses.doctor import SOURCES, Doctor, doctor
 from vmprobe.analyses.doctor_layout import layout
-from vmprobe.analyses.report import Note
+from vmprobe.analyses.parts import Note
 
 if TYPE_CHECKING:
     from vmprobe.tables import Table

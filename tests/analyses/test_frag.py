@@ -12,7 +12,7 @@ from tests.oracles import vmstat as oracle
 from tests.synthetic import frames, rows, snapshot
 from vmprobe.analyses.frag import frag
 from vmprobe.analyses.frag_layout import layout
-from vmprobe.analyses.report import Facts, Grid, Note
+from vmprobe.analyses.parts import Facts, Grid, Note
 from vmprobe.errors import SnapshotError
 from vmprobe.store import load
 

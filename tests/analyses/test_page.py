@@ -18,7 +18,7 @@ from vmprobe.analyses.page_answer import FreeBlock
 from vmprobe.analyses.page_layout import layout
 from vmprobe.errors import InputError, PrivilegeError, SnapshotError, UsageError
 from vmprobe.render.jsontext import dumps
-from vmprobe.render.text import print_report
+from vmprobe.render.text import print_parts
 from vmprobe.schema import TABLES
 from vmprobe.tables import Coded, Snapshot, Table
 
@@ -272,7 +272,7 @@ def test_a_host_that_hides_its_frames_is_a_matter_of_privilege_and_a_snapshot_is
 
 def text(answer: Page) -> str:
     out = io.StringIO()
-    print_report(layout(answer), Console(file=out, width=200, no_color=True))
+    print_parts(layout(answer), Console(file=out, width=200, no_color=True))
     return out.getvalue()
 
 

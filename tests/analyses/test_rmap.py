@@ -10,7 +10,7 @@ import pytest
 from kernelmodel.rmap.survey import FrameKind
 from tests.oracles.rmap_survey import Host, Vma
 from tests.synthetic import MANIFEST, PAGE, frames, rows, snapshot
-from vmprobe.analyses.report import Note
+from vmprobe.analyses.parts import Note
 from vmprobe.analyses.rmap import Stale, rmap
 from vmprobe.analyses.rmap_layout import layout
 from vmprobe.bridge.rmap import mapped

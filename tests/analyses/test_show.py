@@ -10,11 +10,11 @@ import pytest
 from rich.console import Console
 
 from tests.synthetic import CLASSES, MANIFEST, NR_FRAMES, NR_RAM, PAGE, rows, snapshot, tables
-from vmprobe.analyses.report import Facts, Grid, Kind
+from vmprobe.analyses.parts import Facts, Grid, Kind
 from vmprobe.analyses.show import show
 from vmprobe.analyses.show_layout import layout
 from vmprobe.render.jsontext import dumps
-from vmprobe.render.text import cell, print_report
+from vmprobe.render.text import cell, print_parts
 from vmprobe.units import count_text
 
 TASKS = "pid ppid comm uid mm mm_evidence nr_threads rss_pages kernel_thread frozen state error"
@@ -162,7 +162,7 @@ def test_text_and_json_tell_the_same_numbers() -> None:
     document = json.loads(dumps(answer), parse_constant=pytest.fail)
     known = {count_text(number) for number in numbers(document)}
     stream = io.StringIO()
-    print_report(layout(answer), Console(file=stream, width=200))
+    print_parts(layout(answer), Console(file=stream, width=200))
     shown = stream.getvalue()
     checked = 0
     for part in layout(answer).parts:

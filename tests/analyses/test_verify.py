@@ -15,7 +15,7 @@ from vmprobe.analyses.record import layout_record, record
 from vmprobe.analyses.verify import Verification, history_document, verify
 from vmprobe.analyses.verify_layout import intended, layout, layout_intended
 from vmprobe.render.jsontext import dumps
-from vmprobe.render.text import print_report
+from vmprobe.render.text import print_parts
 
 KEYS = [
     "strategy", "order", "before", "after", "gained_blocks", "interval", "moves_pages", "evicted_pages",
@@ -42,7 +42,7 @@ def perfect() -> Verification:
 def text(answer: Verification) -> str:
     console = Console(width=100, no_color=True)
     with console.capture() as captured:
-        print_report(layout(answer), console)
+        print_parts(layout(answer), console)
     return captured.get()
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from kernelmodel.ordered import TREES, Augment
 from tests.synthetic import PAGE, rows, snapshot
-from vmprobe.analyses.report import Note
+from vmprobe.analyses.parts import Note
 from vmprobe.analyses.vmas import ProcessVmas, TreeRow, process_vmas, vmas
 from vmprobe.analyses.vmas_layout import layout, process_layout
 from vmprobe.bridge.vmas import AVL_MIN_MAP_COUNT, NAMES, shape

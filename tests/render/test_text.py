@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from vmprobe.analyses.report import Column, Fact, Facts, Grid, Kind, Note, Report
-from vmprobe.render.text import cell, plain, print_report
+from vmprobe.analyses.parts import Column, Fact, Facts, Grid, Kind, Note, Parts
+from vmprobe.render.text import cell, plain, print_parts
 
 
 def printed(*parts: Grid | Facts | Note, width: int = 80) -> str:
     stream = io.StringIO()
-    print_report(Report(parts), Console(file=stream, width=width))
+    print_parts(Parts(parts), Console(file=stream, width=width))
     return stream.getvalue()
 
 
@@ -96,7 +96,7 @@ def test_no_color_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = io.StringIO()
     monkeypatch.setenv("NO_COLOR", "1")
     grid = Grid("title", (Column("a", Kind.TEXT),), (("x",),))
-    print_report(Report((grid,)), Console(file=stream, force_terminal=True, width=80))
+    print_parts(Parts((grid,)), Console(file=stream, force_terminal=True, width=80))
     assert "\x1b[3" not in stream.getvalue()
 
 

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Final
 
 from vmprobe.analyses.can_alloc_answer import Verdict
 from vmprobe.analyses.compact_words import between_text, blocks_text, hazards_grid, record_part
-from vmprobe.analyses.report import Column, Grid, Kind, Note, Report, grid
+from vmprobe.analyses.parts import Column, Grid, Kind, Note, Parts, grid
 from vmprobe.units import bytes_text, count_text
 
 if TYPE_CHECKING:
     from vmprobe.analyses.can_alloc_answer import CanAlloc
-    from vmprobe.analyses.report import Facts
+    from vmprobe.analyses.parts import Facts
 
     Part = Grid | Facts | Note
 
@@ -29,7 +29,7 @@ SAYS: Final = {
 }
 
 
-def layout(answer: CanAlloc) -> Report:
+def layout(answer: CanAlloc) -> Parts:
     """Return the verdict, the next step, the evidence, then who is in the way."""
     parts: list[Part] = [
         Note("", (SAYS[answer.verdict].format(blocks_text(answer.count, answer.order, answer.page_size)),)),
@@ -46,7 +46,7 @@ def layout(answer: CanAlloc) -> Report:
         parts.append(record_part(answer.record))
     if answer.missing:
         parts.append(Note("Missing", tuple(f"{row.part}: {row.reason}" for row in answer.missing)))
-    return Report(tuple(parts))
+    return Parts(tuple(parts))
 
 
 def _evidence(answer: CanAlloc) -> Grid:

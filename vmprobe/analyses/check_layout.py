@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vmprobe.analyses.report import Column, Fact, Facts, Grid, Kind, Note, Report, grid
+from vmprobe.analyses.parts import Column, Fact, Facts, Grid, Kind, Note, Parts, grid
 
 if TYPE_CHECKING:
     from vmprobe.analyses.check import Check, Rmap, WatermarkRow
     from vmprobe.bridge.check import ZoneBlocks
 
 
-def layout(answer: Check) -> Report:
+def layout(answer: Check) -> Parts:
     """Return the verdict first, then what was compared; contradictions before the figures that fit."""
     parts: list[Grid | Facts | Note] = [Note("", (_verdict(answer),))]
     if answer.violations:
@@ -43,7 +43,7 @@ def layout(answer: Check) -> Report:
         parts.append(_watermarks(answer.watermarks))
     if answer.missing:
         parts.append(Note("Missing", tuple(f"{row.part}: {row.reason}" for row in answer.missing)))
-    return Report(tuple(parts))
+    return Parts(tuple(parts))
 
 
 def _verdict(answer: Check) -> str:

@@ -12,7 +12,7 @@ from vmprobe.analyses.compact_words import (
     record_part,
     time_text,
 )
-from vmprobe.analyses.report import Column, Fact, Facts, Grid, Kind, Note, Report
+from vmprobe.analyses.parts import Column, Fact, Facts, Grid, Kind, Note, Parts
 from vmprobe.units import bytes_text, count_text
 
 if TYPE_CHECKING:
@@ -38,13 +38,13 @@ EXPLAINED: Final = (
 )
 
 
-def layout(answer: Compact) -> Report:
+def layout(answer: Compact) -> Parts:
     """Return the verdict first, what it takes, then who is in the way and what can be wrong."""
     parts: list[Part] = [Note("", _verdict(answer)), _cost(answer), _free_blocks(answer)]
     if len(answer.zones) > 1:
         parts.append(_zones(answer))
     parts += [*_blocked(answer), *_hazards(answer), record_part(answer.record), *_missing(answer.missing)]
-    return Report(tuple(parts))
+    return Parts(tuple(parts))
 
 
 def _verdict(answer: Compact) -> tuple[str, ...]:
@@ -178,7 +178,7 @@ def _missing(rows: Sequence[MissingPart]) -> list[Part]:
     return [Note("Missing", tuple(f"{row.part}: {row.reason}" for row in rows))] if rows else []
 
 
-def layout_comparison(answer: Comparison) -> Report:
+def layout_comparison(answer: Comparison) -> Parts:
     """Return all strategies in one table, then what the full reverse map is worth."""
     parts: list[Part] = [
         Note("", (_best(answer),)),
@@ -189,7 +189,7 @@ def layout_comparison(answer: Comparison) -> Report:
         record_part(answer.record),
         *_missing(answer.missing),
     ]
-    return Report(tuple(parts))
+    return Parts(tuple(parts))
 
 
 def _best(answer: Comparison) -> str:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from vmprobe.analyses.parts import Kind, Note, grid
 from vmprobe.analyses.record import layout_record
-from vmprobe.analyses.report import Kind, Note, grid
 from vmprobe.units import bytes_text, count_text, seconds_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from vmprobe.analyses.parts import Facts, Grid
     from vmprobe.analyses.record import Record
-    from vmprobe.analyses.report import Facts, Grid
     from vmprobe.bridge.effect import Range
     from vmprobe.bridge.hazards import HazardRow
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vmprobe.analyses.report import Facts, Grid, Kind, Note, Report, grid
+from vmprobe.analyses.parts import Facts, Grid, Kind, Note, Parts, grid
 from vmprobe.analyses.show_layout import unread_parts
 
 if TYPE_CHECKING:
     from vmprobe.analyses.doctor import Doctor
 
 
-def layout(answer: Doctor) -> Report:
+def layout(answer: Doctor) -> Parts:
     """Return the parts of the answer in reading order."""
     parts: list[Grid | Facts | Note] = [Note("Verdict", (answer.verdict,))]
     for index, hint in enumerate(answer.hints):
@@ -59,4 +59,4 @@ def layout(answer: Doctor) -> Report:
         lines = [f"{quirk.id}: {quirk.title}. vmprobe {quirk.remedy}." for quirk in present]
         parts.append(Note("What vmprobe does about them", tuple(lines)))
     parts += unread_parts(answer.unread)
-    return Report(tuple(parts))
+    return Parts(tuple(parts))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from vmprobe.analyses.report import Column, Fact, Facts, Grid, Kind, Note, Report, grid
+from vmprobe.analyses.parts import Column, Fact, Facts, Grid, Kind, Note, Parts, grid
 from vmprobe.bridge.frag import debugfs_text
 from vmprobe.units import bytes_text, count_text, percent_text
 
@@ -45,7 +45,7 @@ PERFECT: Final = (
 )
 
 
-def layout(answer: Frag) -> Report:
+def layout(answer: Frag) -> Parts:
     """Return a sentence, then what is free, what pageblocks hold, who blocks, and what could be had."""
     parts: list[Part] = [Note("", (_sentence(answer),))]
     for zone in answer.zones:
@@ -73,7 +73,7 @@ def layout(answer: Frag) -> Report:
     parts += _score(answer)
     if answer.missing:
         parts.append(Note("Missing", tuple(f"{row.part}: {row.reason}" for row in answer.missing)))
-    return Report(tuple(parts))
+    return Parts(tuple(parts))
 
 
 def _sentence(answer: Frag) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from vmprobe.analyses.report import Column, Fact, Facts, Grid, Kind, Note, Report, grid
+from vmprobe.analyses.parts import Column, Fact, Facts, Grid, Kind, Note, Parts, grid
 from vmprobe.units import bytes_text, count_text
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ _VERDICTS: Final = {
 }
 
 
-def layout(answer: Page) -> Report:
+def layout(answer: Page) -> Parts:
     """Return a sentence first, then the facts, then who maps the page."""
     parts: list[Grid | Facts | Note] = [Note("", (_sentence(answer),))]
     if answer.at is not None:
@@ -66,7 +66,7 @@ def layout(answer: Page) -> Report:
         )
     if answer.missing and answer.movable is not None:
         parts.append(Note("Missing", tuple(f"{row.part}: {row.reason}" for row in answer.missing)))
-    return Report(tuple(parts))
+    return Parts(tuple(parts))
 
 
 def _sentence(answer: Page) -> str:

@@ -6,7 +6,7 @@ import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from vmprobe.analyses.report import Fact, Facts, Kind
+from vmprobe.analyses.parts import Fact, Facts, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

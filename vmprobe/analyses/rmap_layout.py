@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from vmprobe.analyses.report import Column, Fact, Facts, Grid, Kind, Note, Report, grid
+from vmprobe.analyses.parts import Column, Fact, Facts, Grid, Kind, Note, Parts, grid
 from vmprobe.units import count_text, percent_text, share_percent
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ MAP_NAMES: Final = {
 }
 
 
-def layout(answer: Rmap) -> Report:
+def layout(answer: Rmap) -> Parts:
     """Return what each map serves in one sentence, then the figures, then what became stale."""
     facts = (
         Fact("mapped frames", answer.frames, Kind.COUNT),
@@ -37,7 +37,7 @@ def layout(answer: Rmap) -> Report:
         parts += _stale(answer.stale)
     if answer.notes:
         parts.append(Note("Left out", answer.notes))
-    return Report(tuple(parts))
+    return Parts(tuple(parts))
 
 
 def _verdict(answer: Rmap) -> str:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vmprobe.analyses.report import Fact, Facts, Grid, Kind, Note, Report, grid
+from vmprobe.analyses.parts import Fact, Facts, Grid, Kind, Note, Parts, grid
 from vmprobe.units import bytes_text, count_text
 
 if TYPE_CHECKING:
     from vmprobe.analyses.sharing_answer import Meaning, Sharing, Totals
 
 
-def layout(answer: Sharing) -> Report:
+def layout(answer: Sharing) -> Parts:
     """Return a sentence, then what surprises, then the ledger, who has what, and what is missing."""
     parts: list[Grid | Facts | Note] = [Note("", (_sentence(answer),))]
     if answer.mechanisms:
@@ -68,7 +68,7 @@ def layout(answer: Sharing) -> Report:
         parts.append(Note("", (f"{nr} more processes; --top shows more of them.",)))
     if answer.missing:
         parts.append(Note("Missing", tuple(f"{row.part}: {row.reason}" for row in answer.missing)))
-    return Report(tuple(parts))
+    return Parts(tuple(parts))
 
 
 def _sentence(answer: Sharing) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from vmprobe.analyses.report import Column, Fact, Facts, Grid, Kind, Note, Report, grid
+from vmprobe.analyses.parts import Column, Fact, Facts, Grid, Kind, Note, Parts, grid
 from vmprobe.units import bytes_text
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ ZONES_PER_GRID: Final = 4
 _MATTERING: Final = ("CAP_SYS_ADMIN", "CAP_SYS_PTRACE", "CAP_DAC_READ_SEARCH")
 
 
-def layout(answer: Show) -> Report:
+def layout(answer: Show) -> Parts:
     """Return the parts of the answer in reading order; parts that are missing say why at the end."""
     parts: list[Grid | Facts | Note] = [_host(answer.host, answer.path)]
     if answer.frames is not None:
@@ -60,7 +60,7 @@ def layout(answer: Show) -> Report:
         )
     if answer.missing:
         parts.append(Note("Missing", tuple(f"{row.part}: {row.reason}" for row in answer.missing)))
-    return Report(tuple(parts))
+    return Parts(tuple(parts))
 
 
 def _host(host: Host, path: str | None) -> Facts:

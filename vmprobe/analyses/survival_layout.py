@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vmprobe.analyses.report import Column, Grid, Kind, Note, Report, grid
+from vmprobe.analyses.parts import Column, Grid, Kind, Note, Parts, grid
 from vmprobe.units import bytes_text, seconds_text
 
 if TYPE_CHECKING:
     from vmprobe.analyses.survival import AreaRow, SurvivalAnswer
 
 
-def layout(answer: SurvivalAnswer) -> Report:
+def layout(answer: SurvivalAnswer) -> Parts:
     """Return a sentence, then the workers, then the VMAs that lost most."""
     nr = len(answer.workers)
     total = sum(row.lost_bytes for row in answer.workers)
@@ -20,7 +20,7 @@ def layout(answer: SurvivalAnswer) -> Report:
         f" in {seconds_text(answer.seconds)} {nr} worker{'' if nr == 1 else 's'}"
         f" lost {bytes_text(total)} of it."
     )
-    return Report(
+    return Parts(
         (
             Note("", (sentence,)),
             grid(

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vmprobe.analyses.compact_words import hazards_grid
+from vmprobe.analyses.parts import Column, Facts, Grid, Kind, Note, Parts, grid
 from vmprobe.analyses.record import layout_record
-from vmprobe.analyses.report import Column, Facts, Grid, Kind, Note, Report, grid
 
 if TYPE_CHECKING:
     from vmprobe.analyses.verify import Verification
@@ -53,10 +53,10 @@ def intended(history: str) -> Intended:
     )
 
 
-def layout_intended(answer: Intended) -> Report:
+def layout_intended(answer: Intended) -> Parts:
     """Return the steps, and how to have them done."""
     steps = tuple(f"{number}. {step}" for number, step in enumerate(answer.steps, 1))
-    return Report(
+    return Parts(
         (
             Note("With --yes this would", steps),
             Note("", ("Nothing was done. Contents do not change; nothing else on this host is written to.",)),
@@ -64,7 +64,7 @@ def layout_intended(answer: Intended) -> Report:
     )
 
 
-def layout(answer: Verification) -> Report:
+def layout(answer: Verification) -> Parts:
     """Return the verdict, forecast beside reality, then where they differ."""
     parts: list[Grid | Facts | Note] = [
         Note("", (_verdict(answer),)),
@@ -86,7 +86,7 @@ def layout(answer: Verification) -> Report:
         parts.append(layout_record(answer.record))
     if answer.notes:
         parts.append(Note("Notes", answer.notes))
-    return Report(tuple(parts))
+    return Parts(tuple(parts))
 
 
 def _verdict(answer: Verification) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from vmprobe.analyses.report import Column, Fact, Facts, Grid, Kind, Note, Report, grid
+from vmprobe.analyses.parts import Column, Fact, Facts, Grid, Kind, Note, Parts, grid
 from vmprobe.units import count_text
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ MOST_PROCESSES: Final = 10
 """Processes listed for reading; JSON has all."""
 
 
-def layout(answer: Vmas) -> Report:
+def layout(answer: Vmas) -> Parts:
     """Return whether a tree is worth it, then the figures for the host."""
     first = _verdict(answer.worth_it, answer.trees)
     if answer.distribution is not None:
@@ -44,10 +44,10 @@ def layout(answer: Vmas) -> Report:
     if answer.distribution is not None:
         parts += _distribution(answer.distribution)
     parts.append(_processes(answer.processes[:MOST_PROCESSES]))
-    return Report((*parts, *_missing(answer.missing)))
+    return Parts((*parts, *_missing(answer.missing)))
 
 
-def process_layout(answer: ProcessVmas) -> Report:
+def process_layout(answer: ProcessVmas) -> Parts:
     """Return whether a tree is worth it for this process, its VMAs, holes and trees."""
     sharing = (
         (Fact("processes that share them", answer.processes, Kind.COUNT),) if answer.processes > 1 else ()
@@ -65,7 +65,7 @@ def process_layout(answer: ProcessVmas) -> Report:
         *_gaps(answer.gaps),
         _trees(answer.trees),
     ]
-    return Report((*parts, *_missing(answer.missing)))
+    return Parts((*parts, *_missing(answer.missing)))
 
 
 def _verdict(worth_it: bool | None, trees: tuple[TreeRow, ...]) -> str:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from vmprobe.analyses.report import Report
+    from vmprobe.analyses.parts import Parts
 
 PIPE_COLUMNS: Final = 80
 """Width of text that no terminal shows."""
@@ -41,7 +41,7 @@ def console() -> Console:
     return Console(file=stream, width=width, highlight=False, markup=False, emoji=False)
 
 
-def write_answer(answer: Any, layout: Callable[[Any], Report], *, as_json: bool) -> None:
+def write_answer(answer: Any, layout: Callable[[Any], Parts], *, as_json: bool) -> None:
     """Write an answer as one JSON document, or laid out for reading."""
     if as_json:
         write_json(answer)
@@ -56,12 +56,12 @@ def write_json(answer: Any) -> None:
     stdout().write(dumps(answer) + "\n")
 
 
-def write_text(report: Report) -> None:
-    """Write a report for reading."""
-    from vmprobe.render.text import print_report
+def write_text(parts: Parts) -> None:
+    """Write an answer for reading."""
+    from vmprobe.render.text import print_parts
 
     view = console()
     # rich would end the program by itself when the reader goes away.
     with view.capture() as captured:
-        print_report(report, view)
+        print_parts(parts, view)
     stdout().write(captured.get())

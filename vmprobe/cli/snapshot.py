@@ -13,7 +13,7 @@ from vmprobe.cli.options import debug_option, json_option, root_options
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from vmprobe.analyses.report import Report
+    from vmprobe.analyses.parts import Parts
     from vmprobe.store import WrittenSnapshot
     from vmprobe.tables import Snapshot
 
@@ -153,8 +153,8 @@ def _answer(taken: Snapshot, written: WrittenSnapshot, write_seconds: float) -> 
     }
 
 
-def _layout(taken: Snapshot, written: WrittenSnapshot, write_seconds: float) -> Report:
-    from vmprobe.analyses.report import Fact, Facts, Kind, Note, Report
+def _layout(taken: Snapshot, written: WrittenSnapshot, write_seconds: float) -> Parts:
+    from vmprobe.analyses.parts import Fact, Facts, Kind, Note, Parts
 
     tasks, manifest = taken.table("tasks"), taken.manifest
     facts = [
@@ -178,7 +178,7 @@ def _layout(taken: Snapshot, written: WrittenSnapshot, write_seconds: float) -> 
         parts.append(Note("frozen processes", held))
     if missing:
         parts.append(Note("not read", missing))
-    return Report((*parts, Note("", (f"vmprobe show {_shell_word(written.path)}",), verbatim=True)))
+    return Parts((*parts, Note("", (f"vmprobe show {_shell_word(written.path)}",), verbatim=True)))
 
 
 def _shell_word(path: Path) -> str:

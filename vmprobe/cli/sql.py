@@ -101,7 +101,7 @@ def _csv_field(value: Any) -> Any:
 def _write_text(answer: Rows) -> None:
     from itertools import islice
 
-    from vmprobe.analyses.report import Column, Grid, Kind, Note, Report
+    from vmprobe.analyses.parts import Column, Grid, Kind, Note, Parts
     from vmprobe.cli.output import write_text
 
     names, _, rows = answer
@@ -109,4 +109,4 @@ def _write_text(answer: Rows) -> None:
     parts: list[Grid | Note] = [Grid("", tuple(Column(name, Kind.TEXT) for name in names), shown)]
     if next(rows, None) is not None:
         parts.append(Note("", (f"only the first {TEXT_ROWS} rows; --csv and --json give all",)))
-    write_text(Report(tuple(parts)))
+    write_text(Parts(tuple(parts)))

@@ -1,4 +1,4 @@
-"""A `Report` as text, through rich.
+"""The parts of an answer as text, through rich.
 
 No figure is ever cut: a grid that is wider than the terminal after its words were folded is printed wider.
 """
@@ -13,13 +13,13 @@ from rich.segment import Segment, Segments
 from rich.table import Table
 from rich.text import Text
 
-from vmprobe.analyses.report import Facts, Grid, Kind, Note
+from vmprobe.analyses.parts import Facts, Grid, Kind, Note
 from vmprobe.units import bytes_text, count_text, percent_text, seconds_text
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from vmprobe.analyses.report import Report
+    from vmprobe.analyses.parts import Parts
 
 ABSENT: Final = "-"
 """Stands for a value that could not be read; zero is printed as 0."""
@@ -67,9 +67,9 @@ def cell(value: Any, kind: Kind) -> str:
     return write[kind](value)
 
 
-def print_report(report: Report, console: Console) -> None:
-    """Print the parts of `report`, an empty line before each one that has a title, but the first."""
-    for index, part in enumerate(report.parts):
+def print_parts(parts: Parts, console: Console) -> None:
+    """Print `parts`, an empty line before each one that has a title, but the first."""
+    for index, part in enumerate(parts.parts):
         if index and part.title:
             console.print()
         if part.title:

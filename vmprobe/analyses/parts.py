@@ -1,6 +1,6 @@
 """An answer laid out for reading: typed grids, facts and notes.
 
-An analysis returns a dataclass; its layout function turns that into a `Report`. A renderer walks a `Report`
+An analysis returns a dataclass; its layout function turns that into `Parts`. A renderer walks `Parts`
 and never knows the question. JSON is made from the dataclass itself, so that the two cannot differ in a
 number except by rounding, which only text does.
 """
@@ -76,7 +76,7 @@ class Note:
 
 
 @dataclass(frozen=True)
-class Report:
+class Parts:
     """The parts of an answer in reading order."""
 
     parts: tuple[Grid | Facts | Note, ...]
