@@ -1,7 +1,8 @@
-"""The DuckDB databases that the store works with: in memory, bounded, deaf to the network."""
+"""The DuckDB databases that the store works with: in memory or a file, bounded, deaf to the network."""
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
@@ -10,6 +11,7 @@ import duckdb
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 MIB: Final = 1 << 20
 GIB: Final = 1 << 30
@@ -28,21 +30,50 @@ def open_database(*, threads: int, memory_bytes: int = DEFAULT_MEMORY_BYTES) -> 
 
     `memory_bytes` bounds DuckDB's own buffers; arrays that it only scans or hands out are not counted.
     """
-    return duckdb.connect(
-        ":memory:",
-        config={
-            "threads": threads,
-            "memory_limit": f"{memory_bytes // MIB}MiB",
-            # By default a database in memory spills into ./.tmp of whatever folder we stand in.
-            "temp_directory": "",
-            "autoinstall_known_extensions": False,
-            "autoload_known_extensions": False,
-            "allow_community_extensions": False,
-            "python_enable_replacements": False,
-            # Object columns are strings; DuckDB would otherwise guess their type from a sample of rows.
-            "pandas_analyze_sample": 0,
-        },
-    )
+    return duckdb.connect(":memory:", config=_config(threads, memory_bytes))
+
+
+def open_file(
+    path: Path, *, read_only: bool = False, storage_version: str | None = None
+) -> duckdb.DuckDBPyConnection:
+    """Open the database in a file with one thread; what is asked of it can reach no other file.
+
+    Parameters
+    ----------
+    path
+        The file. No other process may have it open for writing; with `read_only` several may read it. A file
+        that is not there is made.
+    read_only
+        Write nothing, not even what a writer that died had left in the write-ahead log beside the file.
+    storage_version
+        Oldest DuckDB that is to read a file that is made, as ``v1.4.0``; the newest alone by default.
+    """
+    config = _config(1, DEFAULT_MEMORY_BYTES)
+    if storage_version is not None:
+        config["storage_compatibility_version"] = storage_version
+    database = duckdb.connect(os.path.abspath(path), read_only=read_only, config=config)  # noqa: PTH100 - no symlinks
+    try:
+        database.execute("SET enable_external_access = false")
+        database.execute("SET lock_configuration = true")
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _config(threads: int, memory_bytes: int) -> dict[str, str | bool | int | float | list[str]]:
+    return {
+        "threads": threads,
+        "memory_limit": f"{memory_bytes // MIB}MiB",
+        # By default a database in memory spills into ./.tmp of whatever folder we stand in.
+        "temp_directory": "",
+        "autoinstall_known_extensions": False,
+        "autoload_known_extensions": False,
+        "allow_community_extensions": False,
+        "python_enable_replacements": False,
+        # Object columns are strings; DuckDB would otherwise guess their type from a sample of rows.
+        "pandas_analyze_sample": 0,
+    }
 
 
 @contextmanager
@@ -65,6 +96,16 @@ def first_line(error: BaseException) -> str:
     line = str(error).strip().partition("\n")[0]
     kind, separator, rest = line.partition(" Error: ")
     return rest if separator and kind.replace(" ", "").isalpha() else line
+
+
+def system_reason(error: duckdb.Error) -> str | None:
+    """Find what the operating system said, which DuckDB wraps in sentences and JSON.
+
+    >>> system_reason(duckdb.IOException('IO Error: Could not write file "x": No space left on device'))
+    'No space left on device'
+    """
+    known = (os.strerror(number) for number in errno.errorcode)
+    return max((text for text in known if f": {text}" in str(error)), key=len, default=None)
 
 
 def identifier(name: str) -> str:

@@ -1,4 +1,4 @@
-"""The folder that a snapshot is written into before it takes its name, and what writers that died left of it.
+"""The folder that something is written into before it takes its name, and what writers that died left of it.
 
 A staging folder ``.NAME.vmprobe-tmp-xxxxxxxx`` stands beside its target. Its writer holds a lock on it; the
 kernel lets go of the lock when the writer dies in whatever way, so a folder that is not locked is nobody's.
@@ -41,11 +41,12 @@ def staging_folder(target: Path) -> Iterator[Path]:
         folder.mkdir(mode=0o700)
         descriptor = -1
         try:
-            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-            _lock(descriptor)
-            if _is_still(folder, descriptor):
-                yield folder
-                return
+            descriptor = _opened(folder)
+            if descriptor >= 0:
+                _lock(descriptor)
+                if _is_still(folder, descriptor):
+                    yield folder
+                    return
             # Another writer took the new folder for a leftover before we had locked it.
         finally:
             shutil.rmtree(folder, ignore_errors=True)
@@ -80,6 +81,12 @@ def publish(folder: Path, target: Path, *, replace: bool) -> None:
         _sync_folder(target.parent)
         shutil.rmtree(aside, ignore_errors=True)
         return
+    _sync_folder(target.parent)
+
+
+def publish_file(file: Path, target: Path) -> None:
+    """Give a file that is on stable storage its name, at once; a file that has it now is replaced."""
+    file.rename(target)
     _sync_folder(target.parent)
 
 
@@ -123,6 +130,14 @@ def _remove_if_dead(folder: Path) -> None:
         return  # locked by its writer, or on a file system without locks: not ours to judge
     finally:
         os.close(descriptor)
+
+
+def _opened(folder: Path) -> int:
+    """Return a descriptor of the folder; -1 where it is gone."""
+    try:
+        return os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
+        return -1
 
 
 def _lock(descriptor: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -15,10 +14,11 @@ import duckdb
 
 from vmprobe.errors import OutputError
 from vmprobe.schema import FORMAT_MAJOR, FORMAT_MINOR, FORMAT_NAME, MANIFEST
-from vmprobe.store.database import first_line, interruptible, open_database
+from vmprobe.store.database import first_line, interruptible, open_database, system_reason
 from vmprobe.store.manifest import MAX_MANIFEST_BYTES, check_format, parse
 from vmprobe.store.parquet import write_table
 from vmprobe.store.plain_path import plain_path
+from vmprobe.store.remedy import remedy
 from vmprobe.store.staging import publish, remove_leftovers, staging_folder, sync_tree
 
 if TYPE_CHECKING:
@@ -165,27 +165,9 @@ def _output_errors(target: Path) -> Iterator[None]:
             f"{target}: exists", hint="another writer was faster; choose another name"
         ) from None
     except OSError as error:
-        raise OutputError(f"{target}: {error.strerror or error}", hint=_hint(error.strerror or "")) from error
+        raise OutputError(
+            f"{target}: {error.strerror or error}", hint=remedy(error.strerror or "")
+        ) from error
     except duckdb.Error as error:
-        reason = _system_reason(str(error)) or first_line(error)
-        raise OutputError(f"{target}: {reason}", hint=_hint(reason)) from error
-
-
-def _system_reason(message: str) -> str | None:
-    """Find what the operating system said, which DuckDB wraps in sentences and JSON.
-
-    >>> _system_reason('IO Error: Could not write file "x": No space left on device')
-    'No space left on device'
-    """
-    known = (os.strerror(number) for number in errno.errorcode)
-    return max((text for text in known if f": {text}" in message), key=len, default=None)
-
-
-def _hint(reason: str) -> str | None:
-    return {
-        "No space left on device": "free some space or choose another file system",
-        "Disk quota exceeded": "free some space or choose another file system",
-        "File too large": "raise the limit on file sizes (ulimit -f)",
-        "Permission denied": "choose a folder that you may write",
-        "Read-only file system": "choose another file system",
-    }.get(reason)
+        reason = system_reason(error) or first_line(error)
+        raise OutputError(f"{target}: {reason}", hint=remedy(reason)) from error
