@@ -228,10 +228,8 @@ def free_area_table(before: list[buddyinfo.BuddyRow], after: list[buddyinfo.Budd
     return from_rows(TABLES["free_areas"], ("node", "zone", "order", "nr_free", "nr_free_after"), rows)
 
 
-def read_once(proc: Tree, unread: Unread, tables: dict[str, Table]) -> int | None:
-    """Read what is worth reading once: free lists by type, memory ranges, swap areas.
-
-    ``pagetypeinfo`` walks every free list under the zone lock and is never read twice.
+def read_by_type(proc: Tree, unread: Unread, tables: dict[str, Table]) -> int | None:
+    """Read free lists and pageblocks by type, once: the kernel walks every free list under its zone's lock.
 
     Returns
     -------
@@ -250,6 +248,12 @@ def read_once(proc: Tree, unread: Unread, tables: dict[str, Table]) -> int | Non
             tables, "free_areas_by_type", ("node", "zone", "migratetype", "order", "nr_free", "capped"), rows
         )
         _put(tables, "pageblocks_by_type", ("node", "zone", "migratetype", "nr_pageblocks"), types.pageblocks)
+    return types.pageblock_order if types else None
+
+
+def read_once(proc: Tree, unread: Unread, tables: dict[str, Table]) -> None:
+    """Read what does not move while we look: memory ranges, swap areas."""
+    files = _Files(proc, unread)
     ranges = files.parsed("iomem", iomem.parse, lost="resources")
     if ranges is not None and iomem.hidden(ranges):
         unread.add("iomem", "the kernel shows zeros for addresses", needs=ADMIN, lost="resources")
@@ -259,7 +263,6 @@ def read_once(proc: Tree, unread: Unread, tables: dict[str, Table]) -> int | Non
     if areas is not None:
         swap_rows = [(a.path, a.kind, a.size_kib * 1024, a.used_kib * 1024, a.priority) for a in areas]
         _put(tables, "swap_areas", ("path", "kind", "size_bytes", "used_bytes", "priority"), swap_rows)
-    return types.pageblock_order if types else None
 
 
 def read_segments(proc: Tree, unread: Unread, tables: dict[str, Table]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from vmprobe.errors import UsageError
 
@@ -26,6 +26,8 @@ class Options:
         Only these processes and their descendants.
     cgroups
         Only processes in these cgroups or below, by path as ``/proc/PID/cgroup`` prints it.
+    processes
+        Read who is there, with VMAs, page tables and open files. Without, frames have no owners.
     frames
         Read the flags, map count and cgroup of every page frame.
     require_frames
@@ -33,6 +35,8 @@ class Options:
     smaps
         Read ``smaps`` in place of ``maps``: VMA flags and the kernel's own Rss, Pss and Swap, at the price of
         a page-table walk in the kernel for each process.
+    by_type
+        Read free lists and pageblocks by migratetype: the kernel walks every free list under its zone's lock.
     fds
         Read which open files are memory or lead to it.
     sysvipc
@@ -61,9 +65,11 @@ class Options:
     pids: tuple[int, ...] = ()
     trees: tuple[int, ...] = ()
     cgroups: tuple[str, ...] = ()
+    processes: bool = True
     frames: bool = True
     require_frames: bool = False
     smaps: bool = False
+    by_type: bool = True
     fds: bool = True
     sysvipc: bool = True
     ksm_stat: bool = True
@@ -79,6 +85,8 @@ class Options:
             raise UsageError(f"pace is a percentage from 1 to 100, not {self.pace_percent}")
         if self.require_frames and not self.frames:
             raise UsageError("frames cannot be both required and left out")
+        if self.selective and not self.processes:
+            raise UsageError("processes cannot be both chosen and left out")
         if any(not path.strip() for path in self.cgroups):
             raise UsageError("a cgroup without a name", hint="`/` is the root, and every process is below it")
         if self.freeze and not self.selective:
@@ -88,6 +96,14 @@ class Options:
             )
         if self.freeze and self.freeze_limit_seconds <= 0:
             raise UsageError(f"a freeze limit of {self.freeze_limit_seconds} s leaves no time to read")
+
+    @classmethod
+    def cheap(cls, *, procfs: str = "/proc", sysfs: str | None = None) -> Self:
+        """Choose what costs next to nothing on any host: zones, free lists, counters and settings."""
+        return cls(
+            processes=False, frames=False, by_type=False, fds=False, sysvipc=False, ksm_stat=False,
+            procfs=procfs, sysfs=sysfs,
+        )  # fmt: skip
 
     @property
     def selective(self) -> bool:
@@ -100,7 +116,9 @@ class Options:
             "pids": list(self.pids),
             "trees": list(self.trees),
             "cgroups": list(self.cgroups),
+            "processes": self.processes,
             "frames": self.frames,
+            "by_type": self.by_type,
             "smaps": self.smaps,
             "fds": self.fds,
             "sysvipc": self.sysvipc,

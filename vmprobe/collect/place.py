@@ -42,7 +42,7 @@ class Place:
 
     def narrowed(self, options: Options) -> Options:
         """Return the options with the choice that the recorder made, where they make none."""
-        if self.recorded is None or options.selective or not self.recorded.pids:
+        if self.recorded is None or options.selective or not options.processes or not self.recorded.pids:
             return options
         try:
             there = set(self.proc.pids())

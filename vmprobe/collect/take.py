@@ -66,29 +66,31 @@ def take(options: Options | None = None, progress: Progress | None = None) -> Sn
     proc, sys = place.proc, place.sys
     options = place.narrowed(options)
     # The probe of PAGEMAP_SCAN takes memory of its own: before anything is counted.
-    rights, walk_end = place.privileges(), place.walk_end()
+    rights, walk_end = place.privileges(), place.walk_end() if options.processes else None
     # Capabilities of another user namespace than the first open nothing here.
     unread = Unread(rights["capabilities"] if rights["initial_userns"] else ())
-    open_files = OpenFiles(proc, unread, wanted=options.fds)
+    open_files = OpenFiles(proc, unread, wanted=options.fds and options.processes)
     started, begin = host.wall_time(), now()
 
     tasks = _tasks(proc, options, unread)
     about, same_pids = place.host(), place.same_pids()
-    ranges = counters.frame_ranges(proc)
+    ranges = counters.frame_ranges(proc) if options.frames else None
     reader = Reader(proc, meter, about["page_size"], with_smaps=options.smaps)
     with contextlib.ExitStack() as stack:
         frames = _frames(proc, ranges, options, unread, stack)
         before = counters.read_cheap(proc, sys, unread)
-        pageblock_order = counters.read_once(proc, unread, tables)
+        pageblock_order = _by_type(proc, options, unread, tables)
+        counters.read_once(proc, unread, tables)
         stops = stack.enter_context(Stops(options, same_pids=same_pids))
         stops.stop(tasks)
         walks = Walks(tasks, reader, unread, same_pids=same_pids)
         lanes = Lanes(Pace(options.pace_percent), stops.tick)
-        lanes.run(frames.first_pass(), walks.first_pass(), lambda *n: show("page tables, flags", *n))
-        lanes.run(frames.middle_pass(), (), lambda *n: show("map counts, cgroups", *n))
-        lanes.run(
-            frames.last_pass(), walks.last_pass(frames.mark_unstable), lambda *n: show("what moved", *n)
-        )
+        if options.frames or options.processes:
+            lanes.run(frames.first_pass(), walks.first_pass(), lambda *n: show("page tables, flags", *n))
+            lanes.run(frames.middle_pass(), (), lambda *n: show("map counts, cgroups", *n))
+            lanes.run(
+                frames.last_pass(), walks.last_pass(frames.mark_unstable), lambda *n: show("what moved", *n)
+            )
         looks = open_files.works(tasks, walks.names(("socket:[", "/dev/")))
         lanes.walk(looks, lambda *n: show("open files", *n))
     if options.sysvipc:
@@ -97,16 +99,13 @@ def take(options: Options | None = None, progress: Progress | None = None) -> Sn
     # What could not be read a second time could not be the first time, and is noted.
     after = counters.read_cheap(*later, Unread()) if later else counters.Cheap()
 
-    walks.number()
-    tables["tasks"] = task_table(tasks, unread)
-    spaces = list(enumerate(walks.spaces))
-    tables["vmas"] = vma_table(spaces, about["page_size"], with_smaps=options.smaps)
-    moved = walks.volatility()  # the next line spends the runs
-    tables["mappings"] = mapping_table(spaces, frames_visible=walks.frames_visible())
+    moved = _moved(walks, options)  # the next line spends the runs
+    tables |= _of_processes(tasks, walks, options, about["page_size"], unread)
     tables |= counters.tables(before, after)
     there = {"frames": frames.table(), "fds": open_files.table()}
     tables |= {name: table for name, table in there.items() if table is not None}
-    _cgroups(sys, unread, tables)
+    if options.processes or options.frames:
+        _cgroups(sys, unread, tables)
     asked = options.manifest()
     if options.redact:
         tables = _redacted(tables, options, asked, about)
@@ -121,7 +120,7 @@ def take(options: Options | None = None, progress: Progress | None = None) -> Sn
         "volatility": {
             **frames.volatility(),
             **moved,
-            "processes_appeared": _appeared(later[0], tasks) if later and not options.selective else None,
+            "processes_appeared": _appeared(later, tasks, options),
             "forks": _forks(before, after, 0 if place.replayed() else lanes.nr_started),
             "free_pages_before": before.free_pages,
             "free_pages_after": after.free_pages,
@@ -140,6 +139,9 @@ def take(options: Options | None = None, progress: Progress | None = None) -> Sn
 
 def _tasks(proc: Tree, options: Options, unread: Unread) -> list[Task]:
     """List the processes and choose."""
+    if not options.processes:
+        unread.add("processes", "not asked for", lost="tasks, vmas, mappings, fds")
+        return []
     hint = "--procfs names the folder where /proc is mounted"
     try:
         listed = read_tasks(proc, with_ksm=options.ksm_stat)
@@ -167,6 +169,35 @@ def _frames(
             proc.path("kpageflags"), ROOT, hint="without --require-frames everything else is still read"
         )
     return frames
+
+
+def _by_type(proc: Tree, options: Options, unread: Unread, tables: dict[str, Table]) -> int | None:
+    """Read free lists by type, and with them the order of a pageblock."""
+    if options.by_type:
+        return counters.read_by_type(proc, unread, tables)
+    unread.add("pagetypeinfo", "not asked for", lost="free_areas_by_type, pageblocks_by_type")
+    return None
+
+
+def _of_processes(
+    tasks: list[Task], walks: Walks, options: Options, page_size: int, unread: Unread
+) -> dict[str, Table]:
+    """Return the tables of processes; none where they were not asked for."""
+    if not options.processes:
+        return {}
+    walks.number()
+    spaces = list(enumerate(walks.spaces))
+    return {
+        "tasks": task_table(tasks, unread),
+        "vmas": vma_table(spaces, page_size, with_smaps=options.smaps),
+        "mappings": mapping_table(spaces, frames_visible=walks.frames_visible()),
+    }
+
+
+def _moved(walks: Walks, options: Options) -> dict[str, Any]:
+    """Return what the second look at page tables found; None for what was not looked at."""
+    found = walks.volatility()
+    return found if options.processes else found | dict.fromkeys(("entries_compared", "entries_changed"))
 
 
 def _redacted(
@@ -207,10 +238,12 @@ def _nulls(table: Table, options: Options, unread: Unread) -> dict[str, str]:
     return reasons
 
 
-def _appeared(proc: Tree, tasks: list[Task]) -> int | None:
-    """Return how many processes are listed now that were not when the run began."""
+def _appeared(later: tuple[Tree, Tree] | None, tasks: list[Task], options: Options) -> int | None:
+    """Return how many processes are listed now that were not when the run began; None where not all were."""
+    if later is None or options.selective or not options.processes:
+        return None
     try:
-        return len(set(proc.pids()) - {task.pid for task in tasks})
+        return len(set(later[0].pids()) - {task.pid for task in tasks})
     except OSError:
         return None
 

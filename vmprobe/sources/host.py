@@ -9,12 +9,12 @@ import zlib
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-import psutil
-
 from vmprobe.formats import meminfo, status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    import psutil
 
     from vmprobe.formats.recording import Recording
     from vmprobe.sources.procfs import Tree
@@ -161,12 +161,16 @@ def same_pid_namespace(proc: Tree) -> bool:
 
 def protected_pids() -> set[int]:
     """Return ourselves, our ancestors and PID 1: what must never be stopped."""
+    import psutil  # noqa: PLC0415 - who stops nobody does without
+
     me = psutil.Process()
     return {1, me.pid, *(parent.pid for parent in me.parents())}
 
 
 def handles(pids: Iterable[int]) -> list[psutil.Process]:
     """Return handles that know a pid from its later reuse; vanished ones are left out."""
+    import psutil  # noqa: PLC0415 - who stops nobody does without
+
     found = []
     for pid in pids:
         try:
