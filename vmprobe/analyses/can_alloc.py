@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING, Final
 
 from vmprobe.analyses.can_alloc_advice import Asked, advice
 from vmprobe.analyses.can_alloc_answer import AfterCompaction, BlockerName, CanAlloc, Verdict
-from vmprobe.analyses.compact import NO_HISTORY, missing_parts, prepared
+from vmprobe.analyses.compact import missing_parts, prepared
+from vmprobe.analyses.record import NO_HISTORY
 from vmprobe.bridge.blockers import blockers
 from vmprobe.bridge.can_alloc import chances, together
 from vmprobe.bridge.compact import run
 from vmprobe.bridge.hazards import hazards
 
 if TYPE_CHECKING:
-    from vmprobe.analyses.compact import History
+    from vmprobe.analyses.record import History
     from vmprobe.bridge.blockers import Blockers
     from vmprobe.bridge.can_alloc import Chances
     from vmprobe.tables import Snapshot

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from vmprobe.analyses.compact_answer import (
     BlockedRow,
@@ -15,7 +14,7 @@ from vmprobe.analyses.compact_answer import (
 )
 from vmprobe.analyses.evidence import Evidence, demand_frames, why_missing
 from vmprobe.analyses.quirk_detectors import PRESENT, averaged_mapcounts
-from vmprobe.analyses.record import record
+from vmprobe.analyses.record import NO_HISTORY, History
 from vmprobe.analyses.show import MissingPart
 from vmprobe.bridge.compact import STRATEGIES, host, reverse_map_difference, run, stops
 from vmprobe.bridge.effect import effect, effect_by_zone
@@ -24,45 +23,16 @@ from vmprobe.bridge.interval import intervals
 from vmprobe.errors import SnapshotError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Sequence
 
-    from vmprobe.analyses.record import Record
     from vmprobe.bridge.compact import Host
     from vmprobe.bridge.effect import Effect
     from vmprobe.bridge.hazards import HazardRow
     from vmprobe.tables import Snapshot
 
-__all__ = ["SINGLE_ENTRY", "STRATEGIES", "History", "compact", "compare", "prepared", "side"]
+__all__ = ["SINGLE_ENTRY", "STRATEGIES", "History", "compact", "compare", "demand_order", "prepared", "side"]
 
 SINGLE_ENTRY: Final = "blit-single-entry"
-
-
-@dataclass(frozen=True)
-class History:
-    """Verified forecasts that this machine remembers.
-
-    Parameters
-    ----------
-    documents
-        As `vmprobe.store.forecasts.read` gives them.
-    live
-        Whether the snapshot was taken now, of this machine.
-    unread
-        A sentence for each piece of it that could not be read.
-    """
-
-    documents: tuple[Mapping[str, Any], ...] = ()
-    live: bool = False
-    unread: tuple[str, ...] = ()
-
-    def of(self, snapshot: Snapshot) -> Record:
-        """Return the record of the snapshot's host; a saved one is this machine's by its boot id."""
-        told = snapshot.manifest["host"]
-        ours = [each for each in self.documents if self.live or each.get("boot_id") == told.get("boot_id")]
-        return record(ours, str(told.get("release")))
-
-
-NO_HISTORY: Final = History()
 
 
 def prepared(snapshot: Snapshot, zones: Collection[tuple[int | None, str]] = ()) -> Host:
@@ -135,7 +105,7 @@ def compact(
         As of `prepared`, and for an order that there are no free blocks of.
     """
     made = prepared(snapshot, zones)
-    _demand_order(made, order)
+    demand_order(made, order)
     outcomes = run(made, strategy, order, count)
     between = intervals(snapshot, made, strategy, outcomes, count)
     found = hazards(snapshot, outcomes, made.pins, memmap=made.model.frames, kernel=made.kernel)
@@ -169,7 +139,7 @@ def compare(
 ) -> Comparison:
     """Return what every strategy would do to one layout; as `compact`."""
     made = prepared(snapshot, zones)
-    _demand_order(made, order)
+    demand_order(made, order)
     sides = []
     for name in (*STRATEGIES, SINGLE_ENTRY):
         single = name == SINGLE_ENTRY
@@ -189,7 +159,14 @@ def compare(
     )
 
 
-def _demand_order(made: Host, order: int) -> None:
+def demand_order(made: Host, order: int) -> None:
+    """Refuse an order that compaction makes no free blocks of.
+
+    Raises
+    ------
+    UsageError
+        It is none.
+    """
     if not 1 <= order <= made.max_order:
         raise UsageError(
             f"order {order}: compaction makes free blocks of order 1 to {made.max_order}",

@@ -5,6 +5,7 @@ Without frames the free lists still answer the first two questions.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from vmprobe.analyses.evidence import FILES, Evidence, why_missing
@@ -16,15 +17,15 @@ from vmprobe.bridge.frag import (
     contiguity,
     fragmentation_score_node,
     indices,
-    layout,
-    who_blocks,
     wmarks,
-    zone_frames,
 )
 from vmprobe.errors import SnapshotError
 
 if TYPE_CHECKING:
-    from vmprobe.bridge.frag import Blockers, Layout, ZoneFrames
+    from collections.abc import Iterable
+
+    from vmprobe.bridge.blockers import Blockers
+    from vmprobe.bridge.frag_frames import Framed, ZoneFrames
     from vmprobe.tables import Snapshot
 
     Key = tuple[int, str]
@@ -58,13 +59,10 @@ def frag(snapshot: Snapshot, *, top: int | None = None) -> Frag:
         )
     hpage_order = compaction_hpage_order(snapshot.page_size)
     block_order: int = snapshot.manifest.get("pageblock_order") or hpage_order
-    found = layout(snapshot, block_order) if evidence.has_flags else None
-    memory = _memory(lists, sizes, found)
-    framed: dict[Key, ZoneFrames] = {}
-    blocked: Blockers | None = None
-    if found is not None:
-        framed = zone_frames(snapshot, found, block_order)
-        blocked = who_blocks(snapshot, found, block_order)
+    found = _framed(snapshot, block_order) if evidence.has_flags else None
+    framed = {} if found is None else found.zones
+    blocked = None if found is None else found.blocked
+    memory = _memory(lists, sizes, framed)
     nodes = _scores(memory, hpage_order)
     owners = None if blocked is None else blocked.owners[:top]
     return Frag(
@@ -75,13 +73,20 @@ def frag(snapshot: Snapshot, *, top: int | None = None) -> Frag:
         owners=owners,
         owners_left_out=0 if blocked is None or owners is None else len(blocked.owners) - len(owners),
         held=None if blocked is None else _held(blocked),
-        contiguity=contiguity(snapshot, found, memory),
+        contiguity=contiguity(snapshot, memory, None if found is None else partial(found.potential, memory)),
         score_order=hpage_order,
         nodes=nodes,
         score_percent=None if nodes is None else max((node.score_percent for node in nodes), default=None),
         kcompactd=_kcompactd(evidence),
         missing=tuple(_missing(evidence, lists=lists is not None, score=nodes is not None, blocked=blocked)),
     )
+
+
+def _framed(snapshot: Snapshot, block_order: int) -> Framed:
+    """Return what the frames say."""
+    from vmprobe.bridge.frag_frames import framed  # noqa: PLC0415 - free lists alone are told in a wink
+
+    return framed(snapshot, block_order)
 
 
 def _lists(snapshot: Snapshot) -> dict[Key, tuple[int, ...]] | None:
@@ -107,10 +112,9 @@ def _sizes(snapshot: Snapshot) -> dict[Key, dict[str, int | None]]:
 def _memory(
     lists: dict[Key, tuple[int, ...]] | None,
     sizes: dict[Key, dict[str, int | None]],
-    found: Layout | None,
+    framed: Iterable[Key],
 ) -> dict[Key, ZoneMemory]:
     """Return what is known of each zone that any source knows of."""
-    framed = [] if found is None else [(zone.node, zone.zone) for zone in found.standing.zones]
     keys = dict.fromkeys([*sizes, *(lists or {}), *framed])
     made = {}
     for key in keys:
@@ -187,10 +191,14 @@ def _missing(evidence: Evidence, *, lists: bool, score: bool, blocked: Blockers 
         what = "pageblocks, blockers, what compaction could give"
         parts.append(MissingPart(what, why_missing(snapshot, *FRAMES)))
         return parts
-    return parts + _missing_owners(snapshot, blocked)
+    parts += missing_names(snapshot)
+    if blocked.pins is None:
+        parts.append(MissingPart("pins", "vmstat does not count them in this snapshot"))
+    return parts
 
 
-def _missing_owners(snapshot: Snapshot, blocked: Blockers) -> list[MissingPart]:
+def missing_names(snapshot: Snapshot) -> list[MissingPart]:
+    """Return what of pageblocks and their owners the snapshot does not have, and why."""
     parts = []
     if snapshot.manifest.get("pageblock_order") is None:
         reason = why_missing(snapshot, "pageblocks_by_type", "pagetypeinfo")
@@ -204,6 +212,4 @@ def _missing_owners(snapshot: Snapshot, blocked: Blockers) -> list[MissingPart]:
         parts.append(MissingPart("processes", f"{reason}; what they hold has no names"))
     elif not snapshot.table("mappings", ("pfn",)).has("pfn"):
         parts.append(MissingPart("processes", "frame numbers are hidden; what they hold has no names"))
-    if blocked.pins is None:
-        parts.append(MissingPart("pins", "vmstat does not count them in this snapshot"))
     return parts

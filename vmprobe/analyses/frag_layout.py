@@ -52,8 +52,8 @@ def layout(answer: Frag) -> Parts:
         parts += _zone(zone, answer.page_size)
     if any(zone.free_blocks is not None for zone in answer.zones):
         parts.append(Note("", (INDICES,)))
-    parts += _pageblocks(answer)
-    parts += _blockers(answer)
+    parts += pageblock_parts(answer)
+    parts += blocker_parts(answer)
     parts.append(
         grid(
             "Memory free in blocks of a size: pages, per mille of free memory now, of all memory after",
@@ -70,7 +70,7 @@ def layout(answer: Frag) -> Parts:
     )
     if any(row.after_pages is not None for row in answer.contiguity):
         parts.append(Note("", (PERFECT,)))
-    parts += _score(answer)
+    parts += score_parts(answer)
     if answer.missing:
         parts.append(Note("Missing", tuple(f"{row.part}: {row.reason}" for row in answer.missing)))
     return Parts(tuple(parts))
@@ -129,7 +129,8 @@ def _zone(zone: ZoneRow, page_size: int) -> list[Part]:
     return [*parts, Grid("", columns, rows)]
 
 
-def _pageblocks(answer: Frag) -> list[Part]:
+def pageblock_parts(answer: Frag) -> list[Part]:
+    """Return what pageblocks hold; nothing without frames."""
     rows = tuple(
         (zone.node, zone.zone, *(zone.pageblocks[name] for name in CONTENTS))
         for zone in answer.zones
@@ -146,7 +147,8 @@ def _pageblocks(answer: Frag) -> list[Part]:
     return [Grid(f"Pageblocks of {size} by what they hold", columns, rows)]
 
 
-def _blockers(answer: Frag) -> list[Part]:
+def blocker_parts(answer: Frag) -> list[Part]:
+    """Return who holds them; nothing without frames."""
     if answer.blockers is None or answer.owners is None or answer.held is None:
         return []
     figures = (
@@ -172,7 +174,8 @@ def _blockers(answer: Frag) -> list[Part]:
     return parts
 
 
-def _score(answer: Frag) -> list[Part]:
+def score_parts(answer: Frag) -> list[Part]:
+    """Return the score of each node, and when kcompactd starts."""
     facts = [Fact(f"node {node.node}", node.score_percent) for node in answer.nodes or ()]
     told = answer.kcompactd
     if told is not None and not told.proactiveness:

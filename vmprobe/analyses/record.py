@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import statistics
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from vmprobe.analyses.parts import Fact, Facts, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+    from vmprobe.tables import Snapshot
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,34 @@ def record(documents: Iterable[Mapping[str, Any]], release: str) -> Record:
 def _sizes(documents: list[Mapping[str, Any]], name: str) -> list[float]:
     errors = [(each.get("error") or {}).get(name) for each in documents]
     return [abs(error) for error in errors if isinstance(error, int | float)]
+
+
+@dataclass(frozen=True)
+class History:
+    """Verified forecasts that this machine remembers.
+
+    Parameters
+    ----------
+    documents
+        As `vmprobe.store.forecasts.read` gives them.
+    live
+        Whether the snapshot was taken now, of this machine.
+    unread
+        A sentence for each piece of it that could not be read.
+    """
+
+    documents: tuple[Mapping[str, Any], ...] = ()
+    live: bool = False
+    unread: tuple[str, ...] = ()
+
+    def of(self, snapshot: Snapshot) -> Record:
+        """Return the record of the snapshot's host; a saved one is this machine's by its boot id."""
+        told = snapshot.manifest["host"]
+        ours = [each for each in self.documents if self.live or each.get("boot_id") == told.get("boot_id")]
+        return record(ours, str(told.get("release")))
+
+
+NO_HISTORY: Final = History()
 
 
 def layout_record(answer: Record) -> Facts:

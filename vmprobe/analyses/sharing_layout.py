@@ -31,7 +31,7 @@ def layout(answer: Sharing) -> Parts:
         parts.append(Note("Evidence", notes))
     if answer.meanings:
         parts.append(Note("What they are", tuple(_meaning(each) for each in answer.meanings)))
-    parts.append(_ledger(answer.totals))
+    parts.append(ledger_facts(answer.totals))
     if answer.groups:
         parts.append(
             grid(
@@ -95,7 +95,8 @@ def _meaning(each: Meaning) -> str:
     return f"{each.mechanism}: {each.meaning}. The page count says: {each.page_count}.{then}"
 
 
-def _ledger(totals: Totals) -> Facts:
+def ledger_facts(totals: Totals) -> Facts:
+    """Return the totals; each frame that is mapped is in exactly one line."""
     facts = [
         Fact("frames mapped", totals.frames_mapped, Kind.COUNT),
         Fact("counted as found", totals.counts_match, Kind.COUNT),

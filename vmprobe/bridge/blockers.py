@@ -187,16 +187,34 @@ def _owners(snapshot: Snapshot, found: Standing, among: Windows) -> Iterable[Own
             continue
         held = held_by_tag(among, tag)
         if held.windows:
-            name = None if holder == Holder.SLAB else _WORDS.get(tag, MOVABILITY_INFO[tag].reason)
-            yield OwnerRow(HOLDER_NAMES[Holder(holder)], name, None, *held)
+            yield OwnerRow(HOLDER_NAMES[Holder(holder)], tag_name(tag), None, *held)
+
+
+def tag_name(tag: Movability) -> str | None:
+    """Return how an owner is called that is known by its tag alone; slab is a kind without owners."""
+    return None if HOLDERS[tag] == Holder.SLAB else _WORDS.get(tag, MOVABILITY_INFO[tag].reason)
+
+
+def process_names(snapshot: Snapshot) -> dict[int, tuple[str | None, int]]:
+    """Return name and pid of each address space, of the first of those that share it."""
+    names: dict[int, tuple[str | None, int]] = {}
+    columns = ("pid", "comm", "mm")
+    rows = snapshot.table("tasks", columns).rows(*columns) if snapshot.has("tasks") else ()
+    for pid, comm, mm in sorted(rows):
+        if mm is not None:
+            names.setdefault(mm, (comm, pid))
+    return names
+
+
+def cgroup_names(snapshot: Snapshot, inodes: Iterable[int]) -> dict[int, str | None]:
+    """Return what each cgroup is called, by its inode; 0 is nobody."""
+    paths = dict(snapshot.table("cgroups").rows("inode", "path")) if snapshot.has("cgroups") else {}
+    return {inode: paths.get(inode, f"cgroup with inode {inode}") if inode else None for inode in inodes}
 
 
 def _processes(snapshot: Snapshot, found: Standing, among: Windows) -> Iterable[OwnerRow]:
     """Name who maps what stays because of a process or of a pin; pages that nobody maps have no name."""
-    names: dict[int, tuple[str | None, int]] = {}
-    for pid, comm, mm in sorted(snapshot.table("tasks", ("pid", "comm", "mm")).rows("pid", "comm", "mm")):
-        if mm is not None:
-            names.setdefault(mm, (comm, pid))
+    names = process_names(snapshot)
     for tag, holder in ((PROCESS_TAG, Holder.PROCESS), (PINNED_TAG, Holder.PINNED)):
         chosen = found.tags == tag
         if not chosen.any():
@@ -213,16 +231,13 @@ def _processes(snapshot: Snapshot, found: Standing, among: Windows) -> Iterable[
 
 def _cgroups(snapshot: Snapshot, found: Standing, among: Windows) -> Iterable[OwnerRow]:
     """Name the cgroup that is charged for kernel memory and for page tables."""
-    paths: dict[int, str] = {}
-    if snapshot.has("cgroups"):
-        paths = dict(snapshot.table("cgroups").rows("inode", "path"))
     for tag in (CGROUP_TAG, int(Movability.PGTABLE)):
         rows = np.flatnonzero(found.tags == tag)
         if not len(rows):
             continue
         inodes, owner = np.unique(charged(snapshot, rows), return_inverse=True)
         held = held_by_owner(among, found.memmap.pfns(rows), owner, len(inodes))
-        for inode, sums in zip(inodes.tolist(), held, strict=True):
+        names = cgroup_names(snapshot, inodes.tolist())
+        for name, sums in zip(names.values(), held, strict=True):
             if sums.windows:
-                name = paths.get(inode, f"cgroup with inode {inode}") if inode else None
                 yield OwnerRow(HOLDER_NAMES[Holder(HOLDERS[tag])], name, None, *sums)

@@ -14,6 +14,7 @@ from kernelmodel.compaction.windows import windows
 from kernelmodel.compaction.zone_layout import TAIL, Frame
 from vmprobe.bridge.compact import run, stops
 from vmprobe.bridge.interval import intervals
+from vmprobe.bridge.obtainable import lowmem_reserves
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -98,7 +99,7 @@ def chances(snapshot: Snapshot, made: Host, order: int) -> tuple[tuple[ZoneChanc
     compacted = _compacted(snapshot, made, order)
     emptied = replace(made, layouts=tuple(_without_cache(made, layout) for layout in made.layouts))
     later = _compacted(snapshot, emptied, order)
-    reserves = _reserves(snapshot)
+    reserves = lowmem_reserves(snapshot)
     swap_free_pages = made.swap_free_pages
     rows = []
     # The highest zone is asked first, and so is the first to swap.
@@ -141,12 +142,6 @@ def together(zones: Sequence[ZoneChances]) -> Chances:
 
 def _nr(layout: ZoneLayout, *kinds: Frame) -> int:
     return int(np.isin(layout.kinds, kinds).sum())
-
-
-def _reserves(snapshot: Snapshot) -> dict[tuple[int, str], int]:
-    """Return the pages of each zone that are kept from requests which any zone would do for."""
-    rows = snapshot.table("zones").rows("node", "zone", "lowmem_reserve")
-    return {(node, zone): int(max(kept, default=0)) for node, zone, kept in rows if kept is not None}
 
 
 def _free_now(layout: ZoneLayout, order: int) -> int:

@@ -159,16 +159,46 @@ def flag_counts(snapshot: Snapshot) -> dict[str, int]:
     return counts
 
 
-def charged(snapshot: Snapshot, rows: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """Return the inode of the cgroup that is charged for each row; 0 for none, or where that was not read."""
+@dataclass(frozen=True)
+class Charges:
+    """Which cgroup is charged for each row of the frames table.
+
+    Parameters
+    ----------
+    marks
+        Of each row: equal where the same cgroup is charged.
+    inodes
+        uint64, the inode behind each mark; None where marks are inodes.
+    valid
+        bool, rows of which it was read; None for all.
+    """
+
+    marks: NDArray[np.integer]
+    inodes: NDArray[np.uint64] | None
+    valid: NDArray[np.bool_] | None
+
+    def of(self, rows: NDArray[np.int64]) -> NDArray[np.uint64]:
+        """Return the inode of the cgroup that is charged for each row; 0 for none or where not read."""
+        marks = self.marks[rows]
+        found = marks.astype(np.uint64) if self.inodes is None else self.inodes[marks]
+        if self.valid is not None:
+            found[~self.valid[rows]] = 0
+        return found
+
+
+def charges(snapshot: Snapshot) -> Charges | None:
+    """Return which cgroup is charged for each row of the frames table; None where that was not read."""
     table = snapshot.table("frames", ("memcg",))
     if not table.has("memcg"):
-        return np.zeros(len(rows), np.uint64)
+        return None
     values = table.columns["memcg"]
+    valid = table.is_valid("memcg") if "memcg" in table.valid else None
     if isinstance(values, Coded):
-        found = np.array(values.values, np.uint64)[values.codes[rows]]
-    else:
-        found = table.column("memcg")[rows].astype(np.uint64)
-    if "memcg" in table.valid:
-        found[~table.is_valid("memcg")[rows]] = 0
-    return found
+        return Charges(values.codes, np.array(values.values, np.uint64), valid)
+    return Charges(table.column("memcg"), None, valid)
+
+
+def charged(snapshot: Snapshot, rows: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """Return the inode of the cgroup that is charged for each row; 0 for none, or where that was not read."""
+    found = charges(snapshot)
+    return np.zeros(len(rows), np.uint64) if found is None else found.of(rows)

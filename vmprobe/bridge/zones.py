@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kernelmodel.geometry import Geometry
 from kernelmodel.migratetype import BY_NAME, Migratetype
-from kernelmodel.mmzone import Node, Zone, lowmem_reserves, zone_watermarks
+from kernelmodel.mmzone import (
+    Node,
+    Zone,
+    lowmem_reserves,
+    recommended_min_free_kbytes,
+    zone_watermarks,
+)
 from kernelmodel.page_alloc.evidence import block_evidence
 from kernelmodel.page_alloc.pageblock_flags import infer_migratetypes
 from kernelmodel.page_alloc.type_fit import TypeCounts, free_lists
@@ -55,19 +61,17 @@ def watermarks(snapshot: Snapshot) -> tuple[ZoneMarks, ...] | None:
         counter(snapshot, "sysctl", name)
         for name in ("watermark_scale_factor", "lowmem_reserve_ratio", "min_free_kbytes")
     )
-    if not snapshot.has("zones") or None in (scale, ratios, min_free):
+    found = _zones(snapshot)
+    if found is None or None in (scale, ratios, min_free):
         return None
-    rows = list(snapshot.table("zones").rows(*COLUMNS))
-    if any(row[column] is None for row in rows for column in (3, 4, 5, 11)):
-        return None
-    zones = [Zone(int(row[0]), row[1], row[5], row[2], row[3], row[4]) for row in rows]
+    rows, zones = found
     nodes = [Node(n, tuple(z for z in zones if z.node == n)) for n in dict.fromkeys(z.node for z in zones)]
     listed = [int(word) for word in str(ratios).split()]
-    if any(len(node.zones) > len(listed) for node in nodes) or not any(z.managed_pages for z in zones):
+    if any(len(node.zones) > len(listed) for node in nodes):
         return None
     marks = zone_watermarks(zones, int(min_free), int(scale), Geometry(page_size=snapshot.page_size))
     reserves = [reserve for node in nodes for reserve in lowmem_reserves(node, listed)]
-    found = []
+    printed = []
     for row, zone, mark, reserve in zip(rows, zones, marks, reserves, strict=True):
         if not zone.managed_pages:
             continue
@@ -75,8 +79,34 @@ def watermarks(snapshot: Snapshot) -> tuple[ZoneMarks, ...] | None:
         boost = row[10] or 0
         shown = {n: None if v is None else v - boost for n, v in zip(names, row[6:10], strict=True)}
         computed = dict(zip(names, mark, strict=True))
-        found.append(ZoneMarks(zone.node, zone.name, computed, shown, reserve, tuple(map(int, row[11]))))
-    return tuple(found)
+        printed.append(ZoneMarks(zone.node, zone.name, computed, shown, reserve, tuple(map(int, row[11]))))
+    return tuple(printed)
+
+
+def recommended_min_free(snapshot: Snapshot) -> int | None:
+    """Return what khugepaged would raise vm.min_free_kbytes to; None where what it hangs on was not read.
+
+    With so much free, pages of one type seldom have to go into pageblocks of another.
+    """
+    found, scale = _zones(snapshot), counter(snapshot, "sysctl", "watermark_scale_factor")
+    if found is None or scale is None:
+        return None
+    order, nr_lists = snapshot.manifest.get("pageblock_order"), nr_orders(snapshot)
+    if order is None or not 0 < order < nr_lists:
+        return None
+    geometry = Geometry(snapshot.page_size, order, nr_lists)
+    return recommended_min_free_kbytes(found[1], int(scale), geometry)
+
+
+def _zones(snapshot: Snapshot) -> tuple[list[tuple[Any, ...]], list[Zone]] | None:
+    """Return the rows of zones, and those as the model has them; None where they were not read whole."""
+    if not snapshot.has("zones"):
+        return None
+    rows = list(snapshot.table("zones").rows(*COLUMNS))
+    if any(row[column] is None for row in rows for column in (3, 4, 5, 11)):
+        return None
+    zones = [Zone(int(row[0]), row[1], row[5], row[2], row[3], row[4]) for row in rows]
+    return (rows, zones) if any(zone.managed_pages for zone in zones) else None
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from vmprobe.errors import InputError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from vmprobe.analyses.compact import History
+    from vmprobe.analyses.record import History
 
 
 def remembered(file: Path | None, *, live: bool) -> History:
@@ -28,7 +28,7 @@ def remembered(file: Path | None, *, live: bool) -> History:
     InputError
         `file` cannot be read.
     """
-    from vmprobe.analyses.compact import History
+    from vmprobe.analyses.record import History
     from vmprobe.store import forecasts
 
     try:
