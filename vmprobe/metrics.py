@@ -94,7 +94,7 @@ _ALL: Final = (
         "obtainable",
         "Blocks of this order that can be taken above the watermarks: now, or after compaction as forecast"
         " (at least, expected, at most).",
-        ("order", "when"), "vmprobe_obtainable_blocks",
+        ("order", "when"), "vmprobe_obtainable_blocks", combine=Combine.WORST,
     ),
     Metric(
         "pageblocks", "Pageblocks by what they hold.",
@@ -110,7 +110,7 @@ _ALL: Final = (
     ),
     Metric(
         "blocker_pageblocks", "Pageblocks that a kind of owner holds; one can count under several kinds.",
-        ("kind",), "vmprobe_blocker_pageblocks", frames=True,
+        ("kind",), "vmprobe_blocker_pageblocks", combine=Combine.WORST, frames=True,
     ),
     Metric(
         "mapped_frames", "Frames that processes map, by how their two counts agree; each frame counts once.",
@@ -124,7 +124,14 @@ _ALL: Final = (
         "forecast_error_percent", "Error of the compaction forecasts that were verified on this host.",
         ("quantity", "statistic"), "vmprobe_forecast_error_ratio", 0.01, Combine.WORST, frames=True,
     ),
-    Metric("events", "Compactions and huge page faults since boot, by the kernel's own names.", ("event",)),
+    Metric(
+        "events", "Compactions and huge page faults since boot, by the kernel's own names.",
+        ("event",), combine=Combine.WORST,
+    ),
+    Metric(
+        "page_size_bytes", "Bytes in a page; a block has two to the power of its order of them.",
+        (), "vmprobe_page_size_bytes",
+    ),
     Metric(
         "report_seconds", "Time that the report took until its answer was known.",
         (), "vmprobe_report_duration_seconds",
