@@ -13,19 +13,24 @@ from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 
+import numpy as np
+
 
 def to_plain(value: Any) -> Any:
     r"""Return `value` made of dicts, lists, strings, numbers, booleans and None alone.
 
     >>> to_plain((1, None, float("nan"), b"\x01")), to_plain({"a": Decimal("1.50")})
     ([1, None, 'nan', '01'], {'a': 1.5})
+    >>> to_plain(np.array([[1, 2]], np.uint8)), to_plain(np.array([0.5, np.inf]))
+    ([[1, 2]], [0.5, 'inf'])
     """
     if is_dataclass(value) and not isinstance(value, type):
         return {field.name: to_plain(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, dict):
         return {str(key): to_plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [to_plain(item) for item in value]
+    if isinstance(value, list | tuple | set | frozenset | np.ndarray):
+        items = value.tolist() if isinstance(value, np.ndarray) else value
+        return [to_plain(item) for item in items]
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):
