@@ -8,7 +8,8 @@
     │   ├── FormatError   a kernel file does not say what it should
     │   └── SnapshotError a snapshot is damaged, missing, foreign, too new
     ├── OutputError       the answer could not be written                  exit 3
-    └── PrivilegeError    the kernel said no                               exit 4
+    ├── PrivilegeError    the kernel said no                               exit 4
+    └── OverlapError      another run is at work: nothing is wrong         exit 0
 
 Errors carry fields; only ``vmprobe.cli`` turns them into text and an exit status.
 """
@@ -115,3 +116,18 @@ class PrivilegeError(VmprobeError):
         super().__init__(f"{what}: needs {needs}", hint=hint)
         self.what = what
         self.needs = needs
+
+
+class OverlapError(VmprobeError):
+    """Another run holds the lock, so this one leaves.
+
+    Parameters
+    ----------
+    holder
+        What the other wrote about itself: pid and begin; empty where that is not known.
+    """
+
+    def __init__(self, holder: str) -> None:
+        who = f" ({holder})" if holder else ""
+        super().__init__(f"another report runs{who}: nothing was done")
+        self.holder = holder
