@@ -68,6 +68,7 @@ bench: install  ## measure against reading the same bytes; prints ratios (as roo
 	@$(BIN)/python benchmarks/bench_ordered.py
 	@$(BIN)/python benchmarks/bench_mm.py
 	@$(BIN)/python benchmarks/bench_rmap_live.py
+	@$(BIN)/python benchmarks/bench_report.py
 
 clean:  ## remove what these targets made
 	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .lab *.egg-info

@@ -12,9 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.before_after import after, before
+from tests.histories import six_days
 from tests.synthetic import snapshot, tables
 from vmprobe.cli.main import VERBS, run
 from vmprobe.store import write
+from vmprobe.store.history import append
+from vmprobe.store.history_thin import NONE
 
 GOLDEN = Path(__file__).parent / "golden"
 CASES = sorted(GOLDEN.glob("*.txt"))
@@ -22,7 +26,7 @@ CASES = sorted(GOLDEN.glob("*.txt"))
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Two snapshots by the names that the cases use: everything, and nothing but the manifest."""
+    """What the cases name: snapshots with everything and with nothing but the manifest, and a history."""
     folder = tmp_path_factory.mktemp("golden")
     paths = {"HOST": str(folder / "host.vmsnap"), "EMPTY": str(folder / "empty.vmsnap")}
     write(snapshot(), paths["HOST"])
@@ -38,6 +42,12 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         ),
         paths["EMPTY"],
     )
+    paths["HISTORY"] = str(folder / "history.duckdb")
+    for kept in six_days():
+        append(Path(paths["HISTORY"]), kept, thinning=NONE)
+    paths |= {name: str(folder / f"{name.lower()}.vmsnap") for name in ("OLD", "NEW")}
+    write(before(), paths["OLD"])
+    write(after(), paths["NEW"])
     return paths
 
 

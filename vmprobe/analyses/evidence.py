@@ -38,7 +38,7 @@ class Evidence:
     def __init__(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
 
-    @property
+    @cached_property
     def has_flags(self) -> bool:
         """Whether there are flag words."""
         return self.snapshot.has("frames") and self.snapshot.table("frames", ("flags",)).has("flags")

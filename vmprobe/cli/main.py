@@ -10,6 +10,8 @@
 130       interrupted
 141       the reader of our output went away
 ========  ===========================================================
+
+``report --plugin`` ends as monitoring plugins do instead; each error of ours is UNKNOWN there, 3.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 import vmprobe
-from vmprobe.errors import InputError, OutputError, PrivilegeError, UsageError, VmprobeError
+from vmprobe.errors import InputError, OutputError, OverlapError, PrivilegeError, UsageError, VmprobeError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,8 +39,8 @@ COMPLETE: Final = "_VMPROBE_COMPLETE"
 """The variable with which a shell asks click for completions."""
 
 VERBS: Final = (
-    "snapshot", "show", "check", "vmas", "page", "rmap", "sharing", "frag", "compact", "can-alloc", "sql",
-    "doctor",
+    "snapshot", "show", "check", "vmas", "page", "rmap", "sharing", "frag", "map", "compact", "can-alloc",
+    "report", "diff", "history", "sql", "doctor",
 )  # fmt: skip
 """Verbs in the order of the help; each is the command of that name in ``vmprobe.cli.VERB``, - written _."""
 
@@ -47,6 +49,7 @@ _STATUS: Final[tuple[tuple[type[VmprobeError], int], ...]] = (
     (InputError, 3),
     (OutputError, 3),
     (PrivilegeError, 4),
+    (OverlapError, 0),
 )
 DEFECT: Final = 70
 INTERRUPTED: Final = 130
@@ -58,6 +61,8 @@ class State:
     """What outlives the parsing of the command line; click hands it to every verb as ``ctx.obj``."""
 
     debug: bool = False
+    plugin: bool = False
+    """A monitoring system reads the answer, and takes a status of 1 or 2 for the state of the host."""
 
 
 class Verbs(click.Group):
@@ -105,13 +110,14 @@ def run(argv: Sequence[str] | None = None) -> int:
         Arguments without the program's name; those of this process by default.
     """
     args = list(sys.argv[1:] if argv is None else argv)
-    state = State()
+    state = State(plugin=args[:1] == ["report"] and "--plugin" in args)
     try:
         _end_by_signals()
         status = _invoke(args, state)
         _flush()
     except BaseException as error:  # noqa: BLE001 - the one place where an error becomes a status
-        return _failed(error, state)
+        ends = isinstance(error, SystemExit | GeneratorExit | BrokenPipeError)
+        return _unknown(error) if state.plugin and not ends else _failed(error, state)
     return status
 
 
@@ -169,6 +175,21 @@ def _failed(error: BaseException, state: State) -> int:
     hint = None if state.debug else "run again with --debug to see where, and report it"
     _complain(f"a defect: {type(error).__name__}: {error}", hint)
     return DEFECT
+
+
+def _unknown(error: BaseException) -> int:
+    """Tell `error` as a monitoring plugin does: in one line on stdout."""
+    from vmprobe.analyses.plugin import unknown_line
+
+    if isinstance(error, click.exceptions.ClickException):
+        message = error.format_message()
+    elif isinstance(error, VmprobeError):
+        message = f"{error.message}; {error.hint}" if error.hint else error.message
+    else:
+        message = f"interrupted or a defect: {type(error).__name__}: {error}"
+    line, status = unknown_line(_one_line(message))
+    click.echo(line)
+    return status
 
 
 def _wrong_usage(error: click.exceptions.ClickException) -> int:

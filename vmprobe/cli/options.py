@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from vmprobe.cli.complete import snapshots
 from vmprobe.errors import UsageError
 
 if TYPE_CHECKING:
@@ -62,7 +63,11 @@ def root_options(function: Function) -> Function:
 def snapshot_argument(function: Function) -> Function:
     """Add the optional argument SNAPSHOT, which becomes `path`."""
     return click.argument(
-        "path", metavar="[SNAPSHOT]", required=False, type=click.Path(readable=False, path_type=Path)
+        "path",
+        metavar="[SNAPSHOT]",
+        required=False,
+        type=click.Path(readable=False, path_type=Path),
+        shell_complete=snapshots,
     )(function)
 
 
@@ -73,6 +78,7 @@ def open_or_take(
     sysfs: str | None,
     pids: tuple[int, ...] = (),
     frames: bool = True,
+    cheap: bool = False,
 ) -> Snapshot:
     """Open the snapshot at `path`, or take one of this host in memory.
 
@@ -83,6 +89,8 @@ def open_or_take(
     pids, frames
         Of a snapshot that is taken: the only processes that the question is about, none for all; whether it
         is about frames.
+    cheap
+        Whether it is about nothing but what takes a moment to read (`vmprobe.collect.Options.cheap`).
 
     Raises
     ------
@@ -103,6 +111,9 @@ def open_or_take(
     from vmprobe.cli.progress import progress_line
     from vmprobe.collect import Options, take
 
+    root = procfs or "/proc"
+    if cheap:
+        return take(Options.cheap(procfs=root, sysfs=sysfs))
     with progress_line() as progress:
-        options = Options(pids=pids, frames=frames, procfs=procfs or "/proc", sysfs=sysfs)
+        options = Options(pids=pids, frames=frames, procfs=root, sysfs=sysfs)
         return take(options, progress=progress)

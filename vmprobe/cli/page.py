@@ -9,6 +9,7 @@ from typing import Final
 
 import click
 
+from vmprobe.cli.complete import snapshots
 from vmprobe.cli.options import debug_option, json_option, open_or_take, root_options
 from vmprobe.errors import UsageError
 
@@ -22,7 +23,9 @@ _MOST_DIGITS: Final = 30
 
 
 @click.command(short_help="Say what a page is, who maps it, and whether it can move.")
-@click.argument("words", metavar="[SNAPSHOT] [PFN]", nargs=-1, type=click.Path(readable=False))
+@click.argument(
+    "words", metavar="[SNAPSHOT] [PFN]", nargs=-1, type=click.Path(readable=False), shell_complete=snapshots
+)
 @click.option(
     "--at",
     "place",

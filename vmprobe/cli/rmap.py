@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from vmprobe.cli.complete import snapshots
 from vmprobe.cli.options import debug_option, json_option, open_or_take, root_options, snapshot_argument
 
 
@@ -14,6 +15,7 @@ from vmprobe.cli.options import debug_option, json_option, open_or_take, root_op
 @click.option(
     "--since",
     type=click.Path(readable=False, path_type=Path),
+    shell_complete=snapshots,
     metavar="OLD",
     help="An earlier snapshot of the same boot: what became of the entries that 1998 would have stored.",
 )

@@ -7,6 +7,7 @@ from typing import Final
 
 import click
 
+from vmprobe.cli.complete import snapshots
 from vmprobe.cli.options import debug_option, json_option, open_or_take, root_options
 from vmprobe.errors import UsageError
 
@@ -16,7 +17,11 @@ TOP: Final = 20
 
 @click.command(short_help="Find sharing that the page count does not reveal; PSS, groups, COW.")
 @click.argument(
-    "paths", metavar="[SNAPSHOT [LATER]]", nargs=-1, type=click.Path(readable=False, path_type=Path)
+    "paths",
+    metavar="[SNAPSHOT [LATER]]",
+    nargs=-1,
+    type=click.Path(readable=False, path_type=Path),
+    shell_complete=snapshots,
 )
 @click.option("--mechanism", metavar="NAME", help="This mechanism alone, and the processes that take part.")
 @click.option("--pid", type=click.IntRange(min=1), metavar="P", help="The part of process P alone.")

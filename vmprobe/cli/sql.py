@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from vmprobe.cli.complete import snapshots
 from vmprobe.cli.options import debug_option, json_option, open_or_take, root_options
 from vmprobe.cli.output import stdout
 from vmprobe.errors import UsageError
@@ -21,7 +22,7 @@ Rows = tuple[tuple[str, ...], tuple[str, ...], "Iterator[tuple[Any, ...]]"]
 
 
 @click.command(short_help="Ask a snapshot in SQL.")
-@click.argument("arguments", nargs=-1, required=True, metavar="[SNAPSHOT] QUERY")
+@click.argument("arguments", nargs=-1, required=True, metavar="[SNAPSHOT] QUERY", shell_complete=snapshots)
 @json_option
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV with a header line; null is an empty field.")
 @root_options
