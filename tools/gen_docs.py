@@ -2,9 +2,9 @@
 
 Usage: gen_docs.py [--check]
 
-``docs/cli.md`` is the help of every verb; the tables of ``docs/snapshot-format.md`` and the quirks of
-``docs/quirks.md`` come from the definitions that the program runs on. With ``--check`` nothing is written and
-a difference is an error.
+``docs/cli.md`` and the man pages in ``docs/man`` are the help of every verb; the tables of
+``docs/snapshot-format.md``, ``docs/quirks.md`` and ``docs/report.md`` come from the definitions that the
+program runs on. With ``--check`` nothing is written and a difference is an error.
 """
 
 from __future__ import annotations
@@ -13,10 +13,15 @@ import sys
 from pathlib import Path
 
 import click
+from gen_man import pages as man_pages
 
 from vmprobe.analyses.quirks import QUIRKS
+from vmprobe.analyses.threshold import SIZES
+from vmprobe.analyses.threshold_text import DEFAULTS
 from vmprobe.cli.main import PROGRAM, VERBS, cli
+from vmprobe.metrics import METRICS, Metric
 from vmprobe.schema import TABLES
+from vmprobe.units import bytes_text
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 START, END = "<!-- {}:start -->", "<!-- {}:end -->"
@@ -73,6 +78,39 @@ def quirk_text() -> str:
     )
 
 
+def figure_text() -> str:
+    """Return the table of a report's figures, and the names for sizes."""
+    rows = [
+        f"| `{m.name}` | {m.about}{' Needs page frames.' if m.frames else ''} | {', '.join(m.labels)} |"
+        f" {m.combine.value if m.labels else ''} | {_usual_limit(m)} | {_exposed(m)} |"
+        for m in METRICS.values()
+    ]
+    sizes = ", ".join(f"`{name}` ({bytes_text(size)})" for name, size in SIZES.items())
+    return "\n".join(
+        [
+            "| figure | what it is | labels | several | usual limit | in the metrics file |",
+            "|---|---|---|---|---|---|",
+            *rows,
+            "",
+            f"Names for `obtainable` of one size, whatever its order is on the host: {sizes}.",
+            "Without `when` it is what can be had now.",
+        ]
+    )
+
+
+def _usual_limit(metric: Metric) -> str:
+    if metric.name not in DEFAULTS:
+        return ""
+    comparison, limit, percent = DEFAULTS[metric.name]
+    return f"`{comparison} {limit}{'%' if percent else ''}`"
+
+
+def _exposed(metric: Metric) -> str:
+    if metric.exposed is None:
+        return "no"
+    return f"`{metric.exposed}`" + (f", times {metric.scale}" if metric.scale != 1 else "")
+
+
 def filled(page: Path, name: str, text: str) -> str:
     """Return `page` with what stands between its markers `name` replaced."""
     start, end = START.format(name), END.format(name)
@@ -85,11 +123,13 @@ def filled(page: Path, name: str, text: str) -> str:
 
 def main() -> None:
     """Write or check."""
-    formats, quirks = DOCS / "snapshot-format.md", DOCS / "quirks.md"
+    formats, quirks, report = DOCS / "snapshot-format.md", DOCS / "quirks.md", DOCS / "report.md"
     pages = {
         DOCS / "cli.md": cli_page(),
         formats: filled(formats, "tables", table_text()),
         quirks: filled(quirks, "quirks", quirk_text()),
+        report: filled(report, "figures", figure_text()),
+        **man_pages(DOCS / "man"),
     }
     stale = [page for page, text in pages.items() if not page.exists() or page.read_text() != text]
     if "--check" in sys.argv[1:]:
@@ -97,6 +137,7 @@ def main() -> None:
             sys.exit(f"gen_docs: out of date, run `make docs`: {', '.join(page.name for page in stale)}")
         return
     for page in stale:
+        page.parent.mkdir(exist_ok=True)
         page.write_text(pages[page])
 
 
