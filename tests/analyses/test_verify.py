@@ -11,7 +11,8 @@ from rich.console import Console
 
 from tests import verified
 from vmprobe.analyses.compact_side import Side
-from vmprobe.analyses.record import layout_record, record
+from vmprobe.analyses.page_inputs import last_real
+from vmprobe.analyses.record import History, layout_record, record
 from vmprobe.analyses.verify import Verification, history_document, verify
 from vmprobe.analyses.verify_layout import intended, layout, layout_intended
 from vmprobe.render.jsontext import dumps
@@ -106,6 +107,9 @@ def test_the_history_keeps_what_a_record_needs(perfect: Verification) -> None:
         for answer in (perfect, short, perfect)
     ]
     assert {"time", "release", "boot_id", "options", "error", "forecast", "actual"} <= set(documents[0])
+    blocks = documents[1]["free_blocks"]
+    assert blocks["real"] == list(short.actual.after.free_blocks) != blocks["before"]
+    assert last_real(History(tuple(documents[:2]), live=True), host).free_blocks == tuple(blocks["real"])
     foreign = {**documents[1], "release": "6.1"}
     summed = record([*documents, foreign], "6.12")
     assert (summed.runs, summed.moves_percent_median) == (3, 0)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from vmprobe.analyses.map_answer import ZoneStrip
+    from vmprobe.bridge.compact import Host
     from vmprobe.bridge.strip import Strips
     from vmprobe.tables import Snapshot
 
@@ -35,7 +36,12 @@ MOST_LISTED: Final = 8
 
 
 def map_of(
-    snapshot: Snapshot, *, owner: str | None = None, forecast: str | None = None, order: int = 9
+    snapshot: Snapshot,
+    *,
+    owner: str | None = None,
+    forecast: str | None = None,
+    order: int = 9,
+    host: Host | None = None,
 ) -> Map:
     """Return the pageblocks of a host.
 
@@ -50,6 +56,8 @@ def map_of(
         The strategy of compaction of which the strips afterwards are wanted; None for none.
     order
         Order of the blocks that the forecast is to gain.
+    host
+        What strategies work on, of the same snapshot; made here when None.
 
     Raises
     ------
@@ -74,7 +82,7 @@ def map_of(
         owners=made.owners,
         zones=made.zones,
         chosen=whose.name,
-        forecast=None if forecast is None else _forecast(snapshot, made, forecast, order),
+        forecast=None if forecast is None else _forecast(snapshot, made, forecast, order, host),
         missing=tuple(missing_names(snapshot)),
     )
 
@@ -120,10 +128,10 @@ def _cgroup(snapshot: Snapshot, path: str) -> _Whose:
     return _Whose(f"cgroup {wanted or '/'}", None, inodes)
 
 
-def _forecast(snapshot: Snapshot, made: Strips, strategy: str, order: int) -> MapForecast:
+def _forecast(snapshot: Snapshot, made: Strips, strategy: str, order: int, host: Host | None) -> MapForecast:
     if strategy not in STRATEGIES:
         raise UsageError(f"no strategy {strategy}", hint=f"there are {', '.join(STRATEGIES)}")
-    host = prepared(snapshot)
+    host = host or prepared(snapshot)
     demand_order(host, order)
     outcomes = run(host, strategy, order, None)
     after = strips_after(made.found, outcomes, pageblock_order(snapshot))

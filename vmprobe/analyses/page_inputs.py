@@ -110,7 +110,7 @@ def page_inputs(snapshot: Snapshot, report: Report, past: Sequence[Kept], histor
     by_order = free_by_order(run(made, STRATEGY, order, None))
     return PageInputs(
         report=report,
-        map=map_of(snapshot, forecast=STRATEGY, order=order),
+        map=map_of(snapshot, forecast=STRATEGY, order=order, host=made),
         pages=page_kinds(snapshot),
         curves=cost_curves(made, order),
         free_mass=FreeMass(by_order.before, by_order.forecast, *real),
@@ -120,10 +120,9 @@ def page_inputs(snapshot: Snapshot, report: Report, past: Sequence[Kept], histor
 
 def last_real(history: History, host: Mapping[str, Any]) -> _Real:
     """Return the free blocks that the last verified compaction of a host left, and when that was."""
-    for document in reversed(history.documents):
-        ours = history.live or document.get("boot_id") == host.get("boot_id")
+    for document in reversed(history.on(host)):
         blocks = (document.get("free_blocks") or {}).get("real")
-        if ours and document.get("release") == host.get("release") and blocks:
+        if document.get("release") == host.get("release") and blocks:
             return _Real(tuple(blocks), document.get("time"))
     return _Real(None, None)
 

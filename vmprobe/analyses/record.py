@@ -103,10 +103,19 @@ class History:
     unread: tuple[str, ...] = ()
 
     def of(self, snapshot: Snapshot) -> Record:
-        """Return the record of the snapshot's host; a saved one is this machine's by its boot id."""
+        """Return the record of the snapshot's host."""
         told = snapshot.manifest["host"]
-        ours = [each for each in self.documents if self.live or each.get("boot_id") == told.get("boot_id")]
-        return record(ours, str(told.get("release")))
+        return record(self.on(told), str(told.get("release")))
+
+    def on(self, host: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+        """Return the documents of a host, oldest first; a saved snapshot's is this machine by its boot id.
+
+        Parameters
+        ----------
+        host
+            The manifest's ``host`` entry.
+        """
+        return [each for each in self.documents if self.live or each.get("boot_id") == host.get("boot_id")]
 
 
 NO_HISTORY: Final = History()

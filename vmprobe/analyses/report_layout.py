@@ -51,11 +51,11 @@ def layout(answer: Report) -> Parts:
         facts = tuple(Fact(name, count, Kind.COUNT) for name, count in answer.events.items())
         parts.append(Facts("Since boot", facts))
     if answer.since is not None:
-        parts += _since(answer.since)
-    parts += _trend(answer)
+        parts += since_parts(answer.since)
+    parts += trend_parts(answer)
     parts += _thresholds(answer)
     parts += _advice(answer.advice)
-    parts.append(_cost(answer.cost))
+    parts.append(cost_facts(answer.cost))
     if answer.missing:
         parts.append(Note("Missing", tuple(f"{row.part}: {row.reason}" for row in answer.missing)))
     return Parts(tuple(parts))
@@ -117,7 +117,8 @@ def _pageblocks(answer: Report) -> Iterator[Part]:
         yield Grid(part.title, columns, tuple(tuple(row[i] for i in kept) for row in part.rows))
 
 
-def _since(since: Since) -> Iterator[Part]:
+def since_parts(since: Since) -> Iterator[Grid | Note]:
+    """Return what changed since the last run."""
     boot = ", and the host was started anew" if since.rebooted else ""
     title = f"Since the last run, {seconds_text(since.seconds)} before{boot}"
     if not since.changes:
@@ -125,7 +126,8 @@ def _since(since: Since) -> Iterator[Part]:
     yield from _by_unit(title, since.changes, ("before", "before"), ("after", "now"))
 
 
-def _trend(answer: Report) -> Iterator[Part]:
+def trend_parts(answer: Report) -> Iterator[Grid]:
+    """Return the figures of the history, this run and before."""
     names = {"now": "now", "day": "a day ago", "week": "a week ago", "lowest": "lowest", "highest": "highest"}
     yield from _by_unit("Trend", answer.trend, *names.items())
 
@@ -161,7 +163,8 @@ def _advice(lines: tuple[str, ...]) -> Iterator[Part]:
         title = ""
 
 
-def _cost(cost: Cost) -> Facts:
+def cost_facts(cost: Cost) -> Facts:
+    """Return what the report took of the host."""
     facts = [
         Fact("reading /proc and /sys", cost.snapshot_seconds, Kind.SECONDS),
         Fact("bytes read there", cost.snapshot_bytes, Kind.BYTES),

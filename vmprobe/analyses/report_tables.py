@@ -91,33 +91,6 @@ def free_mass(mass: FreeMass, page_size: int) -> Grid:
     return Grid("Free blocks by order, all zones", columns, rows)
 
 
-def since(report: Report) -> Grid | None:
-    """Return what changed since the last run; None without one."""
-    if report.since is None:
-        return None
-    return grid(
-        f"Since the last run, {time_text(report.since.time)} UTC",
-        report.since.changes,
-        ("what", "figure", Kind.TEXT),
-        ("before", "before", Kind.COUNT),
-        ("after", "now", Kind.COUNT),
-    )
-
-
-def trend(report: Report) -> Grid:
-    """Return figures of the history."""
-    return grid(
-        "Now and before",
-        report.trend,
-        ("what", "figure", Kind.TEXT),
-        ("now", "now", Kind.COUNT),
-        ("day", "a day ago", Kind.COUNT),
-        ("week", "a week ago", Kind.COUNT),
-        ("lowest", "lowest", Kind.COUNT),
-        ("highest", "highest", Kind.COUNT),
-    )
-
-
 def runs(series: Sequence[tuple[str, Series]]) -> Grid:
     """Return the last runs of the history, a row each."""
     times = sorted({time for _, each in series for time in each.times})[-MOST_RUNS:]
@@ -236,19 +209,6 @@ def events(report: Report) -> Facts | None:
         return None
     each = (Fact(name, nr, Kind.COUNT) for name, nr in report.events.items())
     return Facts("Since boot, by the kernel's names", tuple(each))
-
-
-def cost(report: Report) -> Facts:
-    """Return what the report took of the host."""
-    took = report.cost
-    facts = (
-        Fact("reading /proc", took.snapshot_seconds, Kind.SECONDS),
-        Fact("read there", took.snapshot_bytes, Kind.BYTES),
-        Fact("the report in all", took.seconds, Kind.SECONDS),
-        Fact("CPU time", took.cpu_seconds, Kind.SECONDS),
-        Fact("most memory", took.max_rss_bytes, Kind.BYTES),
-    )
-    return Facts("What this report cost", tuple(fact for fact in facts if fact.value is not None))
 
 
 def heading(report: Report) -> str:

@@ -173,6 +173,11 @@ def history_document(answer: Verification, host: Mapping[str, Any], time: str) -
         "options": {"strategy": answer.strategy, "order": answer.order},
         "forecast": {name: getattr(answer, name) for name in kept},
         "actual": {name: getattr(answer.actual, name) for name in kept},
+        "free_blocks": {
+            "before": answer.before.free_blocks,
+            "forecast": answer.after.free_blocks,
+            "real": answer.actual.after.free_blocks,
+        },
         "error": {**scalar, "corrected": vars(answer.error.corrected)},
         "foreign_pages": answer.foreign_pages,
         "seconds": answer.seconds,

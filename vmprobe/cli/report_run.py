@@ -150,7 +150,7 @@ class Made(NamedTuple):
     snapshot
         Of which it tells.
     past
-        Earlier runs.
+        Runs of the history, with this one at the end once it is kept.
     known
         Verified forecasts.
     """
@@ -164,7 +164,8 @@ class Made(NamedTuple):
 
 def _report(choices: Choices, thresholds: Sequence[Threshold]) -> int:
     made = _made(choices)
-    made = made._replace(answer=_compared(made, choices.history))
+    if choices.history is not None:
+        made = _remembered(made, choices.history)
     if thresholds:
         from vmprobe.analyses.thresholds import hold
 
@@ -218,10 +219,8 @@ def _past(history: Path | None) -> tuple[Kept, ...]:
     return read(history, names=NAMES, least_order=LEAST_ORDER)
 
 
-def _compared(made: Made, history: Path | None) -> Report:
+def _remembered(made: Made, history: Path) -> Made:
     """Append the report to the history, and return it with what that says."""
-    if history is None:
-        return made.answer
     from vmprobe.analyses.kept import kept
     from vmprobe.analyses.report import shortened
     from vmprobe.analyses.trend import since_last, trend
@@ -230,7 +229,8 @@ def _compared(made: Made, history: Path | None) -> Report:
     boot_id = made.snapshot.manifest["host"].get("boot_id")
     now = kept(shortened(made.answer, KEPT_OWNERS), made.samples, boot_id=boot_id)
     append(history, now)
-    return replace(made.answer, since=since_last(made.past, now), trend=trend(made.past, now))
+    answer = replace(made.answer, since=since_last(made.past, now), trend=trend(made.past, now))
+    return made._replace(answer=answer, past=(*made.past, now))
 
 
 def _write_files(made: Made, choices: Choices) -> None:

@@ -8,7 +8,7 @@ from vmprobe.analyses import report_tables
 from vmprobe.analyses.compact_words import record_part
 from vmprobe.analyses.frag_layout import INDICES, PERFECT, SEVERAL, pageblock_parts, score_parts
 from vmprobe.analyses.report_answer import Level
-from vmprobe.analyses.report_layout import COMMAND
+from vmprobe.analyses.report_layout import COMMAND, cost_facts
 from vmprobe.analyses.sharing_layout import ledger_facts
 from vmprobe.render.html_figures import NO_FRAMES, cost, free, trend
 from vmprobe.render.html_map import map_section
@@ -185,6 +185,6 @@ def _sharing(report: Report) -> str:
 
 def _report(report: Report) -> str:
     missing = [f"{row.part}: {row.reason}" for row in report.missing]
-    said = facts(report_tables.cost(report))
+    said = facts(cost_facts(report.cost))
     lacking = "".join(f"<li>{text(line)}</li>" for line in missing) or "<li>Nothing.</li>"
     return f'{said}<h3>What is missing</h3><ul class="missing">{lacking}</ul>'

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from vmprobe.analyses.map_answer import CHANGES, PAGE_KINDS
-from vmprobe.render.paint import LABELS
+from vmprobe.render.paint import CHANGE_WEIGHTS, LABELS, SEVERITY
 from vmprobe.render.text import plain
 
 if TYPE_CHECKING:
@@ -28,19 +28,6 @@ MIXED: Final = 255
 """In the array of uniform pageblocks: single pages of several kinds, which follow."""
 LEFT_OUT: Final = 254
 """Several kinds, and left out."""
-
-SEVERITY: Final = (
-    "absent",
-    "free",
-    "movable_only",
-    "unknown",
-    "mixed",
-    "unmovable",
-    "one_unmovable_page_only",
-)
-"""Contents of pageblocks from what is no matter to what is the most: of several the last one is shown."""
-CHANGE_WEIGHTS: Final = ("same", "less_free", "more_free", "is_filled", "becomes_free")
-"""What becomes of pageblocks; of several the last one is shown."""
 
 LEVEL: Final = 6
 """Of gzip: the highest takes three times as long for a hundredth less."""

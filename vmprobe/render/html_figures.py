@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from vmprobe.analyses import report_tables
-from vmprobe.render.html_parts import side, table, text
+from vmprobe.analyses.report_layout import since_parts, trend_parts
+from vmprobe.render.html_parts import parts, side, table, text
 from vmprobe.units import bytes_text, count_text
 
 if TYPE_CHECKING:
@@ -90,10 +91,9 @@ def trend(inputs: PageInputs, charts: Charts) -> str:
     said = ""
     if report.since is not None:
         rebooted = " The host was started anew in between." if report.since.rebooted else ""
-        changed = "" if report.since.changes else " No figure changed."
-        said += f"<p>The last run was {_time(report.since.time)} UTC.{rebooted}{changed}</p>"
-    grids = [each for each in (report_tables.since(report), report_tables.trend(report)) if each is not None]
-    said += side(*(table(each, sorts=True) for each in grids if each.rows))
+        said += f"<p>The last run was {_time(report.since.time)} UTC.{rebooted}</p>"
+        said += parts(since_parts(report.since), sorts=True)
+    said += parts(trend_parts(report), sorts=True)
     if not inputs.series:
         return said + "<p>There is no history: <code>vmprobe report --history FILE</code> keeps one.</p>"
     figures = [_figure(chart, chart["title"]) for chart in charts if chart["id"].startswith("trend-")]

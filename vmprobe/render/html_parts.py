@@ -25,14 +25,14 @@ def text(value: str) -> str:
     return escape(plain(value), quote=True)
 
 
-def parts(listed: Iterable[Grid | Facts | Note]) -> str:
-    """Return parts one below the other."""
-    return "\n".join(map(_part, listed))
+def parts(listed: Iterable[Grid | Facts | Note], *, sorts: bool = False) -> str:
+    """Return parts one below the other; whether tables sort is the same for all of them."""
+    return "\n".join(_part(part, sorts=sorts) for part in listed)
 
 
-def _part(part: Grid | Facts | Note) -> str:
+def _part(part: Grid | Facts | Note, *, sorts: bool) -> str:
     if isinstance(part, Grid):
-        return table(part)
+        return table(part, sorts=sorts)
     return facts(part) if isinstance(part, Facts) else note(part)
 
 

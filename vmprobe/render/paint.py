@@ -41,10 +41,12 @@ DIMMED: Final = FIRST_CHANGE + len(CHANGES)
 NR_CODES: Final = DIMMED + 1
 """A code is content and level, then what becomes of it, then what is not the owner's."""
 
-_WORST: Final = (
+SEVERITY: Final = (
     "absent", "free", "movable_only", "unknown", "mixed", "unmovable", "one_unmovable_page_only",
 )  # fmt: skip
-_MOST_TELLING: Final = ("same", "less_free", "more_free", "is_filled", "becomes_free")
+"""Contents of pageblocks from what is no matter to what is the most: of several the last one is shown."""
+CHANGE_WEIGHTS: Final = ("same", "less_free", "more_free", "is_filled", "becomes_free")
+"""What becomes of pageblocks; of several the last one is shown."""
 
 ONE: Final = CONTENTS.index("one_unmovable_page_only")
 ABSENT: Final = CONTENTS.index("absent")
@@ -114,7 +116,7 @@ def strip_codes(strip: ZoneStrip, block_pages: int, per_cell: int) -> NDArray[np
     per_cell
         Pageblocks a cell.
     """
-    content = _worst(strip.content, CONTENTS, _WORST, per_cell)
+    content = _worst(strip.content, CONTENTS, SEVERITY, per_cell)
     present = strip.content != ABSENT
     # Of an owner that was asked for, how much is its; else how much is in use.
     used = block_pages - strip.free.astype(np.int64) if strip.of_owner is None else strip.of_owner
@@ -130,7 +132,7 @@ def strip_codes(strip: ZoneStrip, block_pages: int, per_cell: int) -> NDArray[np
 
 def change_codes(strip: ZoneStrip, changes: NDArray[np.uint8], per_cell: int) -> NDArray[np.uint8]:
     """Return the code of each cell of what becomes of a strip."""
-    codes = _worst(changes, CHANGES, _MOST_TELLING, per_cell) + np.uint8(FIRST_CHANGE)
+    codes = _worst(changes, CHANGES, CHANGE_WEIGHTS, per_cell) + np.uint8(FIRST_CHANGE)
     absent = _sums(strip.content != ABSENT, per_cell) == 0
     codes[absent] = ABSENT * NR_LEVELS
     return codes
