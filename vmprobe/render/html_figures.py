@@ -57,8 +57,8 @@ def cost(inputs: PageInputs, charts: Charts) -> str:
     size = bytes_text(inputs.report.frag.page_size << inputs.report.frag.score_order)
     said = (
         f"<p>Fewest pages that any algorithm copies for so many more free blocks of {size}, the cheapest"
-        " first. Beyond the cliff (dashed) so little is left in smaller blocks that the lowest watermark keeps"
-        " some of these from being taken. A double click shows the whole line.</p>"
+        " first. Beyond the cliff (dashed) so little is left in smaller blocks that the lowest watermark"
+        " keeps some of these from being taken. A double click shows the whole line.</p>"
     )
     if figures:
         tables = "".join(map(table, report_tables.costs(inputs.curves)))
