@@ -38,6 +38,24 @@ def test_one_metric_gives_all_its_samples() -> None:
     assert (after.series.labels, len(after.series.times)) == ("order=9,when=after_compaction", 7)
 
 
+def test_events_are_rates_within_a_boot_whatever_is_asked() -> None:
+    named = {each.what: each for each in history(six_days(), metric="events").figures}
+    assert list(named) == ["compact_stall an hour", "compact_fail an hour"]
+    stalls = named["compact_stall an hour"]
+    (followed,) = [each for each in history(six_days()).figures if each.what == stalls.what]
+    assert stalls == followed
+    assert (stalls.series.values[1], stalls.series.values[15]) == (1.17, None), "7 in 6 hours; a reboot"
+
+
+def test_a_time_is_shown_as_one() -> None:
+    seconds = START.timestamp() + 90.5
+    runs = [kept_of(n, n, [Sample("report_time_seconds", (), seconds + 3600 * n)]) for n in range(2)]
+    (grid,) = layout(history(runs, metric="report_time_seconds")).parts[1:]
+    assert grid.rows == (
+        ("report_time_seconds", 2, *["2026-11-01 00:01", "2026-11-01 01:01"] * 2),
+    )  # fmt: skip
+
+
 def test_no_run_is_said() -> None:
     answer = history([])
     assert (answer.runs, answer.first, answer.figures) == (0, None, ())
@@ -80,7 +98,11 @@ def test_no_such_metric() -> None:
 
 def test_what_is_kept_of_a_report() -> None:
     report = report_of("6.12-fragmented")
-    found = kept(report, samples(report), boot_id="b")
+    manifest = {
+        "host": {"boot_id": "b"}, "program": {"pid": 7},
+        "time": {"start": "2026-01-02T03:04:05.678901+00:00", "seconds": 1.5},
+    }  # fmt: skip
+    found = kept(report, samples(report), manifest)
     assert found.run.time == datetime.fromisoformat(report.time)
     assert (found.run.frames, found.run.release) == (True, report.release)
     assert (found.run.boot_id, found.run.seconds) == ("b", report.cost.seconds)
@@ -88,7 +110,13 @@ def test_what_is_kept_of_a_report() -> None:
     assert [(each.kind, each.owner, each.pages) for each in found.owners] == [
         (each.kind, each.owner, each.pages) for each in report.frag.owners or ()
     ]
-    assert kept(report, (), boot_id=None).run.id != found.run.id
+    assert kept(report, (), manifest).run.id == found.run.id, "it is the same photograph"
+    for part, changed in (
+        ("host", {"boot_id": None}),
+        ("program", {"pid": 8}),
+        ("time", {"start": "2026-01-02T03:04:05.678902+00:00", "seconds": 1.5}),
+    ):
+        assert kept(report, (), manifest | {part: changed}).run.id != found.run.id
 
 
 def test_memory_stands_apart() -> None:

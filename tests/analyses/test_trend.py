@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.histories import kept_of, six_days
 from vmprobe.analyses.figures import LEAST_ORDER, NAMES, followed
 from vmprobe.analyses.report_answer import Change, Series, TrendRow
-from vmprobe.analyses.trend import MOST_OWNERS, series, since_last, trend
+from vmprobe.analyses.trend import MOST_OWNERS, named_series, since_last, trend
 from vmprobe.metrics import METRICS, Sample
 from vmprobe.store.history import Owner
 
@@ -33,7 +33,7 @@ def row(rows: Sequence[TrendRow], what: str) -> TrendRow | None:
 
 
 def line(past: Sequence[Kept], name: str) -> Series:
-    (found,) = [each for each in series(past) if each.name == name]
+    (found,) = [each for _, each in named_series(past) if each.name == name]
     return found
 
 
@@ -43,7 +43,7 @@ def test_nothing_before_is_nothing() -> None:
     for past in ((), (later,), (now,)):
         assert since_last(past, now) is None
         assert trend(past, now) == ()
-    assert series([]) == ()
+    assert named_series([]) == []
 
 
 def test_day_and_week_are_medians_of_their_quarter() -> None:
@@ -137,7 +137,8 @@ def test_a_rate_is_over_the_time_since_the_run_that_counted() -> None:
 
 def test_an_event_that_never_happens_is_not_worth_a_line() -> None:
     runs = [kept_of(number, number, [stalls(7)]) for number in range(3)]
-    assert series(runs) == ()
+    assert named_series(runs) == []
+    assert [each.values for _, each in named_series(runs, idle=True)] == [(None, 0, 0)]
     assert trend(runs[:2], runs[2]) == ()
 
 
@@ -223,5 +224,5 @@ def test_trend_against_the_plain_list(values: list[int | None]) -> None:
     assert (found is None) == (values[-1] is None)
     if found is not None:
         assert (found.lowest, found.highest, found.now) == (min(known), max(known), values[-1])
-    lines = series(runs)
-    assert [each.values for each in lines] == ([tuple(values)] if known else [])
+    lines = named_series(runs)
+    assert [each.values for _, each in lines] == ([tuple(values)] if known else [])

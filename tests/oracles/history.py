@@ -13,27 +13,26 @@ if TYPE_CHECKING:
 
 
 class ListHistory:
-    """What `vmprobe.store.history` keeps with its default thinning, or all."""
+    """What `vmprobe.store.history` keeps with its thinning."""
 
     def __init__(self) -> None:
         self.runs: list[Kept] = []
 
-    def append(self, kept: Kept, *, thin: bool) -> None:
+    def append(self, kept: Kept) -> None:
         if any(kept.run.id == each.run.id for each in self.runs):
             return
         self.runs.append(kept)
-        if thin:
-            newest = max(each.run.time for each in self.runs)
-            self.runs = [each for each in self.runs if self._stays(each, newest)]
+        now = kept.run.time
+        self.runs = [each for each in self.runs if self._stays(each, now)]
 
-    def _stays(self, kept: Kept, newest: datetime) -> bool:
-        mine = slot(kept, newest)
+    def _stays(self, kept: Kept, now: datetime) -> bool:
+        mine = slot(kept, now)
         if mine is None:
             return True
         place = self.runs.index(kept)
         for other_place, other in enumerate(self.runs):
             earlier = (other.run.time, other_place) < (kept.run.time, place)
-            if earlier and other.run.frames == kept.run.frames and slot(other, newest) == mine:
+            if earlier and other.run.frames == kept.run.frames and slot(other, now) == mine:
                 return False
         return True
 
@@ -56,10 +55,10 @@ class ListHistory:
         return tuple(found)
 
 
-def slot(kept: Kept, newest: datetime) -> tuple[str, int | str] | None:
-    """Return the hour, day or week of which one run stays; None for a run that is young."""
+def slot(kept: Kept, now: datetime) -> tuple[str, int | str] | None:
+    """Return the hour, day or week of which one run stays; None for a run that is young at `now`."""
     time = kept.run.time.astimezone(UTC)
-    age = newest - time
+    age = now - time
     if age <= timedelta(days=2):
         return None
     if age <= timedelta(days=14):

@@ -18,21 +18,23 @@ from pathlib import Path
 from tests.histories import kept_of
 from vmprobe.metrics import Sample
 from vmprobe.store.history import Kept, Owner, append, read
-from vmprobe.store.history_thin import NONE
 
 ROOT = Path(__file__).parents[2]
 SAMPLES = 120
 
 
 def run_of(name: int, number: int) -> Kept:
-    """Make the run of a writer: whoever finds it can tell whether it is whole."""
+    """Make the run of a writer: whoever finds it can tell whether it is whole.
+
+    All are of two days, so that none is thinned.
+    """
     samples = [
         Sample("free_blocks", (str(zone), f"writer {name}", str(order)), 1000 * number + zone * 11 + order)
         for zone in range(SAMPLES // 10)
         for order in range(10)
     ]
     owners = [Owner("process", f"writer {name}", number, each, number, name) for each in range(5)]
-    run = kept_of(0, number + name / 10, samples, owners, frames=True)
+    run = kept_of(0, number / 10 + name / 100, samples, owners, frames=True)
     return replace(run, run=replace(run.run, id=identity(name, number)))
 
 
@@ -125,7 +127,7 @@ def main() -> None:
     history, acknowledgements, name, first, end = sys.argv[1:]
     lines = os.open(acknowledgements, os.O_WRONLY | os.O_APPEND)
     for number in range(int(first), int(end)):
-        append(Path(history), run_of(int(name), number), thinning=NONE)
+        append(Path(history), run_of(int(name), number))
         os.write(lines, f"{name} {number}\n".encode())
 
 

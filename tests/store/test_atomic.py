@@ -330,6 +330,23 @@ def test_no_permission() -> None:
     assert caught.value.hint == "choose a folder that you may write"
 
 
+def test_a_folder_that_cannot_be_looked_at(tmp_path: Path) -> None:
+    user = os.geteuid()
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "in").mkdir()
+        Path(folder).chmod(0o000)
+        try:
+            if user == 0:
+                os.seteuid(65534)
+            with pytest.raises(OutputError, match=r"a: Permission denied$"):
+                check_target(Path(folder, "in", "a"))
+        finally:
+            os.seteuid(user)
+            Path(folder).chmod(0o700)
+    with pytest.raises(OutputError, match=r"x: File name too long$"):
+        check_target(tmp_path / ("a" * 300) / "x")
+
+
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="no /proc")
 def test_a_folder_that_takes_nothing(sample: Snapshot) -> None:
     with pytest.raises(OutputError, match=r"^/proc/a: "):

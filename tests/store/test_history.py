@@ -21,7 +21,7 @@ from tests.histories import START, kept_of, run_of
 from tests.oracles.history import ListHistory, slot
 from vmprobe.metrics import METRICS, Sample
 from vmprobe.store.history import Kept, Owner, Run, append, read
-from vmprobe.store.history_thin import DEFAULT, NONE, Aged, surplus
+from vmprobe.store.history_thin import DEFAULT, Aged, surplus
 
 IN_MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
 """Where a sync costs nothing."""
@@ -66,25 +66,23 @@ class Machine(RuleBasedStateMachine):
         run=RUNS,
         samples=st.lists(SAMPLES, max_size=5),
         owners=st.lists(OWNERS, max_size=3),
-        thin=st.booleans(),
     )
-    def append(
-        self, step: timedelta, run: Run, samples: list[Sample], owners: list[Owner], *, thin: bool
-    ) -> None:
+    def append(self, step: timedelta, run: Run, samples: list[Sample], owners: list[Owner]) -> None:
         self.time += step
         self.number += 1
         run = replace(run, id=uuid.UUID(int=self.number).hex, time=self.time)
         kept = Kept(run, tuple(samples), tuple(owners))
-        append(self.path, kept, thinning=DEFAULT if thin else NONE)
-        self.model.append(kept, thin=thin)
+        append(self.path, kept)
+        self.model.append(kept)
+        assert kept in read(self.path)
         assert read(self.path, last=2) == self.model.read(last=2)
 
-    @rule(thin=st.booleans(), data=st.data())
-    def append_again(self, *, thin: bool, data: st.DataObject) -> None:
+    @rule(data=st.data())
+    def append_again(self, data: st.DataObject) -> None:
         if self.model.runs:
             kept = data.draw(st.sampled_from(self.model.runs))
-            append(self.path, kept, thinning=DEFAULT if thin else NONE)
-            self.model.append(kept, thin=thin)
+            append(self.path, kept)
+            self.model.append(kept)
 
     @rule(
         since=st.none() | SINCE_START,
@@ -173,7 +171,7 @@ def test_thinning_is_that_of_the_calendar(minutes: list[int], data: st.DataObjec
     newest = aged[-1].time
     model = ListHistory()
     for each in aged:
-        model.append(Kept(run_of(each.run, each.time, frames=each.frames), (), ()), thin=True)
+        model.append(Kept(run_of(each.run, each.time, frames=each.frames), (), ()))
     all_at_once = set(range(len(aged))) - set(surplus(aged, newest, DEFAULT))
     assert all_at_once == {int(kept.run.id, 16) for kept in model.runs}, "as if thinned at each append"
     assert aged[-1].run in all_at_once
@@ -214,6 +212,23 @@ def test_thinning_is_done_when_it_is_due(tmp_path: Path) -> None:
     with duckdb.connect(str(path), read_only=True) as database:
         rows = database.execute("SELECT count(*), count(DISTINCT run) FROM samples").fetchone()
     assert rows == (3, 3), "nothing is left of the runs that went"
+
+
+def test_a_clock_that_was_ahead_costs_no_later_run(tmp_path: Path) -> None:
+    path = tmp_path / "h"
+    append(path, kept_of(0, 24 * 1500))
+    for number in range(1, 21):
+        append(path, kept_of(number, number / 4))
+    assert [int(kept.run.id, 16) for kept in read(path)] == [*range(1, 21), 0]
+
+
+def test_an_old_run_is_not_thinned_by_its_own_append(tmp_path: Path) -> None:
+    path = tmp_path / "h"
+    for number, hours in enumerate([0, 24 * 500, 0.2, 0.1]):
+        append(path, kept_of(number, hours))
+    assert [int(kept.run.id, 16) for kept in read(path)] == [0, 3, 2, 1]
+    append(path, kept_of(4, 24 * 500 + 1))
+    assert [int(kept.run.id, 16) for kept in read(path)] == [0, 1, 4]
 
 
 def test_slots_of_the_oracle_nest() -> None:

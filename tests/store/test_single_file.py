@@ -274,6 +274,28 @@ def test_no_permission() -> None:
     assert caught.value.hint == "choose a folder that you may write"
 
 
+def test_a_folder_that_cannot_be_looked_at() -> None:
+    user = os.geteuid()
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "in").mkdir()
+        Path(folder).chmod(0o000)
+        try:
+            if user == 0:
+                os.seteuid(65534)
+            with pytest.raises(OutputError, match=r"a: Permission denied$") as caught:
+                write_whole(Path(folder, "in", "a"), NEW)
+        finally:
+            os.seteuid(user)
+            Path(folder).chmod(0o700)
+    assert caught.value.hint == "choose a folder that you may write"
+
+
+@pytest.mark.parametrize("name", [f"{'a' * 300}/x", "a" * 300], ids=["folder", "file"])
+def test_a_name_that_is_too_long(tmp_path: Path, name: str) -> None:
+    with pytest.raises(OutputError, match=r"a: File name too long$|x: File name too long$"):
+        write_whole(tmp_path / name, NEW)
+
+
 def test_everything_is_on_stable_storage_before_the_next_step(
     target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,6 +9,7 @@ from functools import partial
 from operator import eq
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from vmprobe.bridge.frag import compaction_hpage_order
 from vmprobe.metrics import METRICS
 from vmprobe.units import bytes_text
 
@@ -81,15 +82,11 @@ def in_order(of_runs: Iterable[Mapping[Figure, Value]]) -> list[Figure]:
 
 
 def _huge_page(runs: Sequence[Kept]) -> tuple[int, str]:
-    """Return the order of a huge page and its size in words.
-
-    A table of page-table entries of 8 bytes fills a page, and what it maps is a huge page
-    (``include/linux/huge_mm.h: HPAGE_PMD_ORDER``).
-    """
+    """Return the order of a huge page and its size in words."""
     for kept in reversed(runs):
         for name, _, value in kept.samples:
             if name == "page_size_bytes":
-                order = (int(value) // 8).bit_length() - 1
+                order = compaction_hpage_order(int(value))
                 return order, bytes_text(int(value) << order)
     return LEAST_ORDER, f"order {LEAST_ORDER}"
 

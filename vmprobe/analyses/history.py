@@ -76,8 +76,8 @@ def history(past: Sequence[Kept], *, metric: str | None = None) -> History:
     past
         The runs, oldest first.
     metric
-        Name of the only metric that is of interest, of which all samples are returned; by default the few
-        figures that `vmprobe.analyses.figures` makes of several.
+        Name of the only metric that is of interest, of which all samples are returned, events as rates; by
+        default the few figures that `vmprobe.analyses.figures` makes of several.
     """
     named = named_series(past) if metric is None else _all_of(past, metric)
     return History(
@@ -137,6 +137,8 @@ def _over_time(what: str, series: Series) -> FigureOverTime:
 
 def _all_of(past: Sequence[Kept], name: str) -> list[tuple[str, Series]]:
     """Return a series for each set of labels that a metric has."""
+    if name == "events":  # counts since boot are no figure to compare over boots
+        return [each for each in named_series(past, idle=True) if each[1].name == name]
     values: dict[tuple[str, ...], dict[str, int | float]] = {}
     for kept in past:
         for sample in kept.samples:

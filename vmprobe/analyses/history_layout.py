@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from vmprobe.analyses.parts import Grid, Kind, Note, Parts, grid
 from vmprobe.units import count_text
@@ -14,15 +14,33 @@ if TYPE_CHECKING:
     from vmprobe.analyses.history import FigureOverTime, History
 
 
+TIME: Final = "report_time_seconds"
+"""The metric that is a time, in seconds since 1970."""
+
+
+class _Times(NamedTuple):
+    """A figure that is a time, as `FigureOverTime`, in words."""
+
+    what: str
+    runs: int
+    first: str
+    last: str
+    lowest: str
+    highest: str
+
+
 def layout(answer: History) -> Parts:
-    """Return a sentence and the figures; memory apart from what is counted."""
+    """Return a sentence and the figures; memory and times apart from what is counted."""
     parts: list[Grid | Note] = [Note("", (_sentence(answer),))]
     memory = [each for each in answer.figures if each.series.name.endswith("_bytes")]
-    counted = [each for each in answer.figures if each not in memory]
+    times = [each for each in answer.figures if each.series.name == TIME]
+    counted = [each for each in answer.figures if each not in memory and each not in times]
     if counted:
         parts.append(_grid("Figures", counted, Kind.COUNT))
     if memory:
         parts.append(_grid("Memory", memory, Kind.BYTES))
+    if times:
+        parts.append(_grid("Times (UTC)", map(_in_words, times), Kind.TEXT))
     return Parts(tuple(parts))
 
 
@@ -45,7 +63,15 @@ def time_text(time: str) -> str:
     return f"{datetime.fromisoformat(time):%Y-%m-%d %H:%M}"
 
 
-def _grid(title: str, figures: Iterable[FigureOverTime], kind: Kind) -> Grid:
+def _in_words(each: FigureOverTime) -> _Times:
+    words = (
+        time_text(datetime.fromtimestamp(value, UTC).isoformat())
+        for value in (each.first, each.last, each.lowest, each.highest)
+    )
+    return _Times(each.what, each.runs, *words)
+
+
+def _grid(title: str, figures: Iterable[FigureOverTime | _Times], kind: Kind) -> Grid:
     return grid(
         title,
         figures,

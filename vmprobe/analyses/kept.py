@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING
-from uuid import uuid4
+from typing import TYPE_CHECKING, Any
+from uuid import NAMESPACE_OID, uuid5
 
 from vmprobe.store.history import Kept, Owner, Run
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from vmprobe.analyses.report_answer import Report
     from vmprobe.metrics import Sample
 
 
-def kept(report: Report, samples: Sequence[Sample], *, boot_id: str | None) -> Kept:
-    """Return a report as a run of the history, under an id of its own.
+def kept(report: Report, samples: Sequence[Sample], manifest: Mapping[str, Any]) -> Kept:
+    """Return a report as a run of the history; two reports on one snapshot are one run.
 
     Parameters
     ----------
@@ -24,15 +24,19 @@ def kept(report: Report, samples: Sequence[Sample], *, boot_id: str | None) -> K
         The report.
     samples
         Of it, as `vmprobe.analyses.samples.samples` gives them.
-    boot_id
-        Of the boot that it is about, ``host.boot_id`` in the manifest; None where it is not known.
+    manifest
+        Of its snapshot.
     """
     owners = tuple(
         Owner(row.kind, row.owner, row.pid, row.pageblocks, row.pages, row.trapped_free_pages)
         for row in report.frag.owners or ()
     )
+    boot_id = manifest["host"].get("boot_id")
+    # No two snapshots have all of these in common.
+    time = manifest["time"]
+    photograph = (boot_id, time["start"], time["seconds"], manifest["program"].get("pid"))
     run = Run(
-        id=uuid4().hex,
+        id=uuid5(NAMESPACE_OID, repr(photograph)).hex,
         time=datetime.fromisoformat(report.time),
         boot_id=boot_id,
         release=report.release,

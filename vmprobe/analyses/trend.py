@@ -87,16 +87,18 @@ def trend(past: Sequence[Kept], now: Kept) -> tuple[TrendRow, ...]:
     return tuple(rows)
 
 
-def series(past: Sequence[Kept]) -> tuple[Series, ...]:
-    """Return the figures worth a line over time, in the order of the metrics.
+def named_series(past: Sequence[Kept], *, idle: bool = False) -> list[tuple[str, Series]]:
+    """Return the figures worth a line over time, each after its words, in the order of the metrics.
 
     Times of a figure that takes page frames are those of the runs that scanned them.
+
+    Parameters
+    ----------
+    past
+        Runs of the history, oldest first.
+    idle
+        Whether an event that never happened is one of them.
     """
-    return tuple(each for _, each in named_series(past))
-
-
-def named_series(past: Sequence[Kept]) -> list[tuple[str, Series]]:
-    """Return the same, each after its figure in words."""
     of_runs = followed(past)
     found = []
     for figure in in_order(of_runs):
@@ -106,7 +108,7 @@ def named_series(past: Sequence[Kept]) -> list[tuple[str, Series]]:
             if kept.run.frames or not figure.frames
         ]
         times, values = zip(*points, strict=True)
-        if figure.name != "events" or any(values):
+        if idle or figure.name != "events" or any(values):
             found.append((figure.what, Series(figure.name, figure.labels, times, values)))
     return found
 

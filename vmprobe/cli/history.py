@@ -67,6 +67,7 @@ def _read(path: Path, since: str | None, metric: str | None) -> tuple[Kept, ...]
 
 
 def _write_charts(answer: History) -> None:
+    from vmprobe.analyses.history_layout import TIME
     from vmprobe.cli.output import console, stdout
     from vmprobe.render.plot import print_chart
 
@@ -74,5 +75,7 @@ def _write_charts(answer: History) -> None:
     # rich would end the program by itself when the reader goes away.
     with view.capture() as captured:
         for figure in answer.figures:
+            if figure.series.name == TIME:
+                continue  # times over time are a straight line
             print_chart(figure.what, figure.series, view)
     stdout().write(captured.get())

@@ -21,7 +21,7 @@ Any DuckDB reads it (``duckdb -readonly FILE``, which holds up reports while it 
 ``vmprobe_history``
     One row: the format of all this.
 
-Old runs are thinned when one is appended (`vmprobe.store.history_thin`).
+Runs that are old before the one that is appended are thinned then (`vmprobe.store.history_thin`).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from uuid import UUID
 from vmprobe.errors import InputError
 from vmprobe.metrics import METRICS, Sample
 from vmprobe.store.history_file import for_reading, for_writing, make_durable
-from vmprobe.store.history_thin import DEFAULT, Aged, Thinning, surplus
+from vmprobe.store.history_thin import DEFAULT, Aged, surplus
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -106,7 +106,7 @@ class Kept:
     owners: tuple[Owner, ...]
 
 
-def append(path: Path, kept: Kept, *, thinning: Thinning = DEFAULT, wait_seconds: float = 60) -> None:
+def append(path: Path, kept: Kept, *, wait_seconds: float = 60) -> None:
     """Append one run, all of it or nothing; it is on stable storage when this returns.
 
     Parameters
@@ -115,8 +115,6 @@ def append(path: Path, kept: Kept, *, thinning: Thinning = DEFAULT, wait_seconds
         The file; it and its folders are made where there is none, with access for their owner alone.
     kept
         The run. One whose id is there already is left out.
-    thinning
-        What older runs stay.
     wait_seconds
         For other processes that have the file open.
 
@@ -131,7 +129,7 @@ def append(path: Path, kept: Kept, *, thinning: Thinning = DEFAULT, wait_seconds
         database.execute("BEGIN")
         if database.execute("SELECT 1 FROM runs WHERE id = ?", [UUID(kept.run.id)]).fetchone() is None:
             _insert(database, kept)
-            _thin(database, thinning)
+            _thin(database, kept.run.time)
         database.execute("COMMIT")
         make_durable(database, path)
 
@@ -155,19 +153,14 @@ def _insert(database: duckdb.DuckDBPyConnection, kept: Kept) -> None:
         database.execute(_OWNERS, [number, *columns])
 
 
-def _thin(database: duckdb.DuckDBPyConnection, thinning: Thinning) -> None:
-    if not thinning.bands:
-        return
+def _thin(database: duckdb.DuckDBPyConnection, now: datetime) -> None:
+    """Let runs go that are old before `now`, the time of the one that was just appended."""
     old = database.execute(
-        "SELECT run, time, frames FROM runs WHERE time < (SELECT max(time) FROM runs) - ?::INTERVAL",
-        [thinning.bands[0].after],
+        "SELECT run, time, frames FROM runs WHERE time < ?::TIMESTAMP - ?::INTERVAL",
+        [_utc(now), DEFAULT.bands[0].after],
     ).fetchall()
-    if not old:
-        return
-    (newest,) = database.execute("SELECT max(time) FROM runs").fetchone() or (None,)
-    assert newest is not None
     aged = [Aged(run, _aware(time), frames) for run, time, frames in old]
-    gone = surplus(aged, _aware(newest), thinning)
+    gone = surplus(aged, now, DEFAULT)
     if gone:
         for table in ("samples", "owners", "runs"):
             database.execute(

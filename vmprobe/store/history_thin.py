@@ -21,7 +21,7 @@ class Band(NamedTuple):
 
 @dataclass(frozen=True)
 class Thinning:
-    """How densely runs stay, by their age before the newest one.
+    """How densely runs stay, by their age before the run that is being appended.
 
     Of each slot of time the first run stays. Runs with and without page frames are thinned apart: a full
     report once a night outlives the cheap ones around it. Slots are counted from 1970 in UTC; where each
@@ -30,14 +30,11 @@ class Thinning:
     Parameters
     ----------
     bands
-        Youngest first; younger runs than the first one's all stay. With none, every run does.
+        Youngest first; younger runs than the first one's all stay.
     """
 
     bands: tuple[Band, ...]
 
-
-NONE: Final = Thinning(())
-"""Every run stays."""
 
 DEFAULT: Final = Thinning(
     (
@@ -57,22 +54,23 @@ class Aged(NamedTuple):
     frames: bool
 
 
-def surplus(runs: Iterable[Aged], newest: datetime, thinning: Thinning) -> tuple[int, ...]:
+def surplus(runs: Iterable[Aged], now: datetime, thinning: Thinning) -> tuple[int, ...]:
     """Return the runs that go.
 
     Parameters
     ----------
     runs
-        All that are older than the first band's `after`.
-    newest
-        Time of the newest run of the history, which always stays.
+        All that are older than the first band's `after`; those that are younger stay.
+    now
+        Time of the run that is being appended. Ages are counted from it and not from the newest run: that
+        one's clock may have been years ahead, and every later run would be old.
     thinning
         By which rule.
     """
     first_of: set[tuple[bool, timedelta, int]] = set()
     gone = []
     for each in sorted(runs, key=lambda aged: (aged.time, aged.run)):
-        every = _every(newest - each.time, thinning)
+        every = _every(now - each.time, thinning)
         if every is None:
             continue
         slot = (each.frames, every, (each.time - _EPOCH) // every)
