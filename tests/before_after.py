@@ -86,7 +86,7 @@ def entries(*runs: tuple[int, int, int, int, int]) -> Table:
     return rows("mappings", RUN_NAMES, *((*run[:4], "present", run[4], True, *(False,) * 4) for run in runs))
 
 
-def tasks(*made: tuple[int, int, str, int, int]) -> Table:
+def tasks(*made: tuple[int, int, str, int, int | None]) -> Table:
     """Make processes of pid, start time, name, mm, resident pages as stat has them: not quite."""
     return rows(
         "tasks",

@@ -1,4 +1,4 @@
-"""Numbers to text, for people; machines get the numbers.
+"""Numbers and names to text, for people; machines get them as they are.
 
 Nothing is ever cut: a rounded figure carries its unit, and exact counts keep all digits.
 """
@@ -75,6 +75,15 @@ def seconds_text(seconds: float) -> str:
     days, hours, minutes = minutes // 1440, minutes // 60 % 24, minutes % 60
     parts = ((days, "d"), (hours, "h"), (minutes, "min"))
     return " ".join(f"{value} {unit}" for value, unit in parts if value) or "0 min"
+
+
+def plain(text: str) -> str:
+    r"""Return `text` with everything that a terminal would obey made visible.
+
+    >>> plain("a\x1b[31mb\nc")
+    'a\\x1b[31mb\\nc'
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def share_percent(part: int, whole: int) -> float:

@@ -30,8 +30,9 @@ from vmprobe.analyses.diff_answer import (
 )
 from vmprobe.analyses.diff_frames import OwnerRow, Turned
 from vmprobe.analyses.diff_layout import layout
-from vmprobe.analyses.parts import Note
+from vmprobe.analyses.parts import Grid, Note
 from vmprobe.cli.output import PIPE_COLUMNS, write_text
+from vmprobe.render.text import cell
 from vmprobe.tables import Coded, Table
 
 OTHER_BOOT = {"host": MANIFEST["host"] | {"boot_id": "another"}}
@@ -222,6 +223,22 @@ def test_of_two_boots_sums_are_told_alone(manifest: Any, same_boot: bool | None,
     assert answer.free_pageblocks is not None
     assert answer.free_pageblocks.source == "free lists"
     assert "frames ca" in answer.verdict or "frames are not compared" in answer.verdict
+
+
+def test_processes_by_name_have_one_measure_and_unknown_is_not_zero() -> None:
+    # Page tables and stat differ in every figure: of one host both times nothing changed all the same.
+    answer = diff(before(), before(manifest=OTHER_BOOT, mappings=None))
+    assert answer.names == ()
+    # Of one leaver in the later snapshot there is no figure.
+    listed = tasks((70, 500, "worker", 1, 104), (80, 600, "leaver", 2, None), (81, 700, "leaver", 3, 5))
+    answer = diff(before(), after(manifest=OTHER_BOOT, tasks=listed, mappings=None))
+    assert answer.names is not None
+    assert [(row.comm, row.processes, row.rss_bytes) for row in answer.names] == [
+        ("worker", (1, 1), (96 * PAGE, 104 * PAGE)), ("leaver", (1, 2), (512 * PAGE, None)),
+    ]  # fmt: skip
+    (shown,) = [part for part in layout(answer).parts if part.title == "Processes by name"]
+    assert isinstance(shown, Grid)
+    assert cell(shown.rows[1][-1], shown.columns[-1].kind) == "-"
 
 
 def test_hashed_names_of_two_boots_are_said_to_differ() -> None:

@@ -120,10 +120,11 @@ def compare(made: Strips, pages: tuple[ZonePages, ...], taken: Snapshot, order: 
         for at in range(-first % every, len(strip), every):
             block = block_at(host, strip.first_pfn + (at << order), order)
             assert CONTENTS[strip.content[at]] == block.content
-            assert (strip.free[at], strip.stays[at], strip.unknown[at]) == (
+            assert (strip.free[at], strip.stays[at], strip.unknown[at], strip.absent[at]) == (
                 block.free,
                 block.stays,
                 block.unknown,
+                block.absent,
             )
             named = [PAGE_KINDS[each] for each in kinds.kinds[at << order : at + 1 << order].tolist()]
             assert named == block.kinds
@@ -325,5 +326,6 @@ def test_kinds_stay_or_move_as_a_whole() -> None:
         made, kinds = made_of(name)
         for strip, pages in zip(made.zones, kinds, strict=True):
             by_verdict = np.array(PAGE_KIND_VERDICTS)[pages.kinds].reshape(-1, 512)
-            for verdict, column in (("free", strip.free), ("stays", strip.stays), ("unknown", strip.unknown)):
+            for verdict in ("free", "stays", "unknown", "absent"):
+                column = getattr(strip, verdict)
                 assert np.array_equal((by_verdict == verdict).sum(axis=1), column), verdict

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vmprobe.analyses.map_answer import CONTENTS
+from vmprobe.analyses.map_answer import CONTENTS, PAGE_KIND_VERDICTS
+from vmprobe.analyses.report_words import owner_text
 from vmprobe.render.paint import LABELS, colour
-from vmprobe.render.text import cell, plain
+from vmprobe.render.text import cell
+from vmprobe.units import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -82,8 +85,8 @@ def place_of(page: Shown, zone: int, block: int) -> tuple[float, float]:
 
 
 def one_of_each(zone: ZoneStrip) -> list[int]:
-    """The first pageblock of each content, and the last of the zone."""
-    return [*np.unique(zone.content, return_index=True)[1].tolist(), len(zone) - 1]
+    """The first pageblock of each content, and the last two, which lack memory in part and in whole."""
+    return [*np.unique(zone.content, return_index=True)[1].tolist(), len(zone) - 2, len(zone) - 1]
 
 
 def colours(palette: Palette, codes: Iterable[int]) -> list[str]:
@@ -91,28 +94,30 @@ def colours(palette: Palette, codes: Iterable[int]) -> list[str]:
 
 
 def facts_of(page: Shown, zone: ZoneStrip, block: int) -> dict[str, str]:
-    """What is to be told of a pageblock."""
+    """What is to be told of a pageblock, counted page by page."""
     size = 1 << page.inputs.map.pageblock_order
-    free, stays, unknown = (int(column[block]) for column in (zone.free, zone.stays, zone.unknown))
     first = zone.first_pfn + block * size
-    return {
+    (pages,) = [each for each in page.inputs.pages if (each.node, each.zone) == (zone.node, zone.zone)]
+    kinds = pages.kinds[block * size : (block + 1) * size].tolist()
+    nr = Counter(PAGE_KIND_VERDICTS[kind] for kind in kinds)
+    told = {
         "pfn": f"{first} to {first + size - 1}",
         "content": LABELS[CONTENTS[zone.content[block]]],
-        "pages free": str(free),
-        "can move": str(size - free - stays - unknown),
-        "stay": str(stays),
-        "not known": str(unknown),
+        "pages free": str(nr["free"]),
+        "can move": str(nr["moves"]),
+        "stay": str(nr["stays"]),
+        "not known": str(nr["unknown"]),
+        "no memory": str(nr["absent"]),
         "held by": owner_words(page, int(zone.owner[block])) or "nobody",
         "used by": owner_words(page, int(zone.user[block])) or "nobody named",
     }
+    return {label: value for label, value in told.items() if (label, value) != ("no memory", "0")}
 
 
 def owner_words(page: Shown, index: int) -> str | None:
     if index < 0:
         return None
-    owner = page.inputs.map.owners[index]
-    named = owner.kind if owner.owner is None else f"{owner.kind} {plain(owner.owner)}"
-    return named if owner.pid is None else f"{named} (pid {owner.pid})"
+    return plain(owner_text(page.inputs.map.owners[index]))
 
 
 def facts_shown(page: Shown) -> dict[str, str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vmprobe.analyses.map_answer import CONTENTS, ZonePages, ZoneStrip
+from vmprobe.analyses.map_answer import CONTENTS, PAGE_KIND_VERDICTS, PAGE_KINDS, ZonePages, ZoneStrip
 from vmprobe.analyses.page_inputs import page_inputs
 from vmprobe.analyses.record import NO_HISTORY
 from vmprobe.analyses.report import report
@@ -25,6 +25,7 @@ SNAPSHOTS = Path(__file__).parents[2] / "fixtures" / "snapshots"
 FIXTURES = ("6.12-compacting", "6.12-two-nodes")
 HOSTILE = '</script><img src=x onerror="window.bitten=1">\x1b[31m\u202e\u2028\ud800&amp;{{7*7}}'
 NR_RUNS = 12
+BLOCK = 512
 
 
 @cache
@@ -39,7 +40,8 @@ def planted(inputs: PageInputs) -> PageInputs:
     owners = (*(frag.owners or ()), OwnerRow("process", HOSTILE, 4242, 3, 2, 1, 700, 11))
     row = TrendRow("free blocks of 2.0 MiB or more", 7, None, 9, 1, 12)
     told = replace(inputs.report, frag=replace(frag, owners=owners), trend=(row,))
-    holed = tuple(replace(zone, content=without_last(zone)) for zone in inputs.map.zones)
+    pages = tuple(with_holes(zone) for zone in inputs.pages)
+    holed = tuple(map(strip_with_holes, inputs.map.zones, pages))
     listed = inputs.map.owners
     bitten = (replace(listed[0], kind="process", owner=HOSTILE, pid=4242), *listed[1:])
     mass = replace(inputs.free_mass, real=inputs.free_mass.before, real_time="2026-01-02T03:04:05+00:00")
@@ -47,16 +49,29 @@ def planted(inputs: PageInputs) -> PageInputs:
         inputs,
         report=told,
         map=replace(inputs.map, owners=bitten, zones=holed),
+        pages=pages,
         free_mass=mass,
         series=history(),
     )
 
 
-def without_last(zone: ZoneStrip) -> np.ndarray:
-    """The contents of a zone whose last pageblock has no memory, which no fixture has."""
+def with_holes(zone: ZonePages) -> ZonePages:
+    """A zone whose last pageblock has no memory, and the one before in part, which no fixture has."""
+    kinds = zone.kinds.copy()
+    kinds[-2 * BLOCK :] = PAGE_KINDS.index("hole")
+    kinds[-2 * BLOCK :][:100] = PAGE_KINDS.index("free")
+    kinds[-2 * BLOCK :][80:100] = PAGE_KINDS.index("anonymous")
+    return replace(zone, kinds=kinds)
+
+
+def strip_with_holes(zone: ZoneStrip, pages: ZonePages) -> ZoneStrip:
+    """The strip of what `with_holes` made of a zone."""
     content = zone.content.copy()
-    content[-1] = CONTENTS.index("absent")
-    return content
+    content[-2:] = CONTENTS.index("mixed"), CONTENTS.index("absent")
+    verdicts = np.array(PAGE_KIND_VERDICTS)[pages.kinds.reshape(-1, BLOCK)]
+    names = ("free", "stays", "unknown", "absent")
+    counted = {name: (verdicts == name).sum(axis=1).astype(np.uint16) for name in names}
+    return replace(zone, content=content, **counted)
 
 
 def history() -> tuple[tuple[str, Series], ...]:
@@ -90,7 +105,8 @@ def large(inputs: PageInputs) -> tuple[PageInputs, int]:
     stays = np.where(content == 3, np.minimum(20, 512 - free), 0).astype(np.uint16)
     stays[lonely] = 1
     nobody = np.full(nr, -1, np.int32)
-    strip = ZoneStrip(0, "Normal", 0, content, free, stays, np.zeros(nr, np.uint16), nobody, nobody, None)
+    none = np.zeros(nr, np.uint16)
+    strip = ZoneStrip(0, "Normal", 0, content, free, stays, none, none, nobody, nobody, None)
     kinds = np.tile(noise.integers(0, 3, 1 << 20, dtype=np.uint8), nr >> 11)
     pages = (ZonePages(0, "Normal", 0, kinds),)
     return replace(inputs, map=replace(inputs.map, zones=(strip,), forecast=None), pages=pages), lonely

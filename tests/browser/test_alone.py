@@ -9,7 +9,7 @@ import pytest
 from tests.browser.ask import ROWS
 from tests.browser.pages import FIXTURES, HOSTILE, inputs_of, large, without_frames
 from vmprobe.render.html import html_page
-from vmprobe.render.text import plain
+from vmprobe.units import plain
 
 if TYPE_CHECKING:
     from pathlib import Path

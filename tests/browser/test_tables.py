@@ -9,7 +9,7 @@ import pytest
 
 from tests.browser.ask import CHANGED, ROWS, cells_of
 from vmprobe.analyses import report_tables
-from vmprobe.render.text import plain
+from vmprobe.units import plain
 
 if TYPE_CHECKING:
     from tests.browser.conftest import Shown

@@ -57,6 +57,7 @@ class Block:
     free: int = 0
     stays: int = 0
     unknown: int = 0
+    absent: int = 0
     holds: Counter[tuple[str, int]] = field(default_factory=Counter)
     uses: Counter[tuple[str, int]] = field(default_factory=Counter)
     charged: Counter[int] = field(default_factory=Counter)
@@ -99,6 +100,7 @@ def block_at(host: dict[int, Frame], first: int, order: int) -> Block:
         if frame.memcg and name not in {"free", "hole"}:
             block.charged[frame.memcg] += 1
     block.free, block.stays, block.unknown = (verdicts[each] for each in ("free", "no", "unknown"))
+    block.absent = verdicts["hole"]
     block.content = content(verdicts, 1 << order)
     return block
 

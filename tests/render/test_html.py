@@ -76,7 +76,7 @@ def test_the_arrays_are_those_of_the_map(inputs: PageInputs) -> None:
     ):
         for name, where in told["arrays"].items():
             assert np.array_equal(page.arrays("blocks", where), getattr(zone, name)), name
-        for name in ("content", "free", "stays", "unknown"):
+        for name in ("content", "free", "stays", "unknown", "absent"):
             assert np.array_equal(page.arrays("blocks", told["after"][name]), getattr(then, name)), name
     for zone, told in zip(inputs.pages, facts["pages"]["zones"], strict=True):
         assert np.array_equal(kinds_told(page, told), zone.kinds)
@@ -115,7 +115,7 @@ def test_names_of_hosts_stay_text(inputs: PageInputs) -> None:
     )))  # fmt: skip
     added = Counter(tag for tag, _ in bitten.tags) - Counter(tag for tag, _ in clean.tags)
     assert added == {"tr": 1, "td": 8, "option": 1}
-    assert json.loads(bitten.texts["facts"])["map"]["owners"][-1]["owner"].startswith("</script></title><img")
+    assert json.loads(bitten.texts["facts"])["map"]["owners"][-1].startswith("cgroup </script></title><img")
 
 
 def test_what_does_not_fit_is_left_out_the_most_even_first() -> None:
@@ -160,7 +160,8 @@ def test_noise_all_over_24_gib_fits_into_the_budget(inputs: PageInputs) -> None:
         content = noise.integers(0, len(CONTENTS), nr).astype(np.uint8)
         free, stays = (noise.integers(0, 256, nr).astype(np.uint16) for _ in range(2))
         who = [noise.integers(-1, len(inputs.map.owners), nr).astype(np.int32) for _ in range(2)]
-        return ZoneStrip(0, "Normal", 0, content, free, stays, np.zeros(nr, np.uint16), *who, None)
+        none = np.zeros(nr, np.uint16)
+        return ZoneStrip(0, "Normal", 0, content, free, stays, none, none, *who, None)
 
     changes = noise.integers(0, len(CHANGES), nr).astype(np.uint8)
     forecast = replace(inputs.map.forecast, zones=(strip(),), changes=(changes,))
@@ -190,7 +191,7 @@ def test_the_worst_of_several_is_the_same_as_in_other_pictures(inputs: PageInput
         for other in range(len(CONTENTS)):
             pair = np.array([one, other], np.uint8)
             nothing = np.zeros(2, np.uint16)
-            two = replace(strip, content=pair, free=nothing)
+            two = replace(strip, content=pair, free=nothing, absent=nothing)
             code = int(strip_codes(two, 512, 2)[0])
             assert code // 4 == max(one, other, key=lambda each: severity[each])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
@@ -16,9 +17,10 @@ from lab.fixtures import FOLDER
 from tests.bridge.test_blockers import host, pin
 from vmprobe.analyses.map import map_of
 from vmprobe.analyses.map_answer import CONTENTS, Map
+from vmprobe.analyses.map_layout import ONE
 from vmprobe.errors import UsageError
 from vmprobe.render import picture_svg, strip_text
-from vmprobe.render.paint import DIMMED, FIRST_CHANGE, NR_CODES, NR_LEVELS, ONE, colour, letter, strip_codes
+from vmprobe.render.paint import DIMMED, FIRST_CHANGE, NR_CODES, NR_LEVELS, colour, letter, strip_codes
 from vmprobe.render.palette import DARK, LIGHT, channels
 from vmprobe.render.panels import per_cell_for
 from vmprobe.render.picture import picture
@@ -69,6 +71,15 @@ def test_a_cell_of_several_pageblocks_shows_the_worst(eight: Map) -> None:
     assert per_cell_for(eight, 8, 1) == 1
     # As it cannot be less than a row for each zone, no cell grows without end.
     assert per_cell_for(fixture("6.12-two-nodes"), 16, 1) == 64
+
+
+def test_pages_without_memory_are_not_in_use(eight: Map) -> None:
+    """A quarter of the memory there is, in use: of one pageblock, and of it with one that is absent."""
+    absent = np.array([112, 512], np.uint16)
+    free, content = np.array([300, 0], np.uint16), np.array([3, CONTENTS.index("absent")], np.uint8)
+    strip = replace(eight.zones[0], content=content, free=free, absent=absent)
+    assert strip_codes(strip, 512, 1).tolist() == [3 * NR_LEVELS + 1, CONTENTS.index("absent") * NR_LEVELS]
+    assert strip_codes(strip, 512, 2).tolist() == [3 * NR_LEVELS + 1]
 
 
 def test_lines_are_no_longer_than_the_terminal() -> None:
@@ -243,7 +254,7 @@ def test_svg_says_what_is_under_the_pointer(eight: Map) -> None:
     one = next(each for each in titles if each.startswith("pfn 2048 "))
     assert one == (
         "pfn 2048 to 2559: one page keeps it from being free; pages free: 2, that stay: 1;"
-        " held by pinned worker pid 70; used by anonymous"
+        " held by pinned: worker (pid 70); used by anonymous"
     )
     loud = [rect for rect in group.findall(f"{SVG}rect") if rect.get("class") == "l"]
     assert len(loud) == 1

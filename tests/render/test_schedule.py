@@ -161,6 +161,29 @@ def test_a_service_may_write_only_where_its_files_are() -> None:
         systemd_text(job("--html", "/tmp/r.html"))
 
 
+def test_folders_are_named_without_the_escapes_of_a_command() -> None:
+    """Only the words of a command, after the program's path, have variables (systemd.service(5))."""
+    text = systemd_text(job("--html", "/srv/$x/50%/r.html", program="/opt/$y/vmprobe"))
+    found = dict(settings(units(text)["vmprobe-report.service"]))
+    assert found["ReadWritePaths"] == '"/srv/$x/50%%"'
+    assert found["ExecStart"].startswith('"/opt/$y/vmprobe" report --html "/srv/$$x/50%%/r.html" ')
+
+
+@pytest.mark.parametrize("path", ["/report.lock", "//report.lock", "/./report.lock", "/"])
+def test_a_service_may_never_write_everywhere(path: str) -> None:
+    with pytest.raises(UsageError, match=f"^--lock {re.escape(path)}: .* this is /$") as raised:
+        systemd_text(job("--lock", path))
+    assert raised.value.hint == "name a file in /var/lib/vmprobe"
+
+
+@pytest.mark.parametrize("path", ["/var/lib/vmprobe/../../../etc/x.html", "/srv/..", "/srv/../x.html"])
+def test_a_path_whose_folder_is_not_plain_is_refused(path: str) -> None:
+    with pytest.raises(UsageError, match=r"not plain where \.\. leads") as raised:
+        systemd_text(job("--html", path))
+    assert raised.value.hint == "write the path without .."
+    systemd_text(job("--procfs", "/srv/../proc"))
+
+
 def test_a_report_without_frames_needs_less() -> None:
     full, cheap = (
         dict(settings(units(systemd_text(job(*more)))["vmprobe-report.service"]))

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from vmprobe.analyses.parts import Column, Fact, Facts, Grid, Kind, Note, Parts
-from vmprobe.render.text import cell, plain, print_parts
+from vmprobe.render.text import cell, print_parts
+from vmprobe.units import plain
 
 
 def printed(*parts: Grid | Facts | Note, width: int = 80) -> str:

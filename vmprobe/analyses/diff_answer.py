@@ -119,11 +119,11 @@ class Processes:
 
 @dataclass(frozen=True)
 class NameChange:
-    """All processes of one name, where a boot lies between; resident sets added up."""
+    """All processes of one name, where a boot lies between; resident sets added up, if each is known."""
 
     comm: str | None
     processes: tuple[int, int]
-    rss_bytes: tuple[int, int]
+    rss_bytes: tuple[int | None, int | None]
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from vmprobe.bridge.diff import CONTENT_NAMES, Content
+from vmprobe.bridge.diff import Content
+from vmprobe.bridge.frag_frames import CONTENTS
 
 if TYPE_CHECKING:
     from vmprobe.bridge.diff import FrameDiff, Turn
@@ -131,7 +132,6 @@ class FrameChanges:
 
 def frame_changes(found: FrameDiff, top: int | None) -> FrameChanges:
     """Return the answer for frames, at most `top` owners and changes in each list."""
-    words = {content: CONTENT_NAMES[content].replace(" ", "_") for content in Content}
     shown = found.changes[:top]
     return FrameChanges(
         frames=found.frames,
@@ -143,7 +143,8 @@ def frame_changes(found: FrameDiff, top: int | None) -> FrameChanges:
         ),
         changes_left_out=len(found.changes) - len(shown),
         pageblocks={
-            words[then]: {words[now]: int(found.contents[then, now]) for now in Content} for then in Content
+            CONTENTS[then]: {CONTENTS[now]: int(found.contents[then, now]) for now in Content}
+            for then in Content
         },
         broken=_turned(found.broken, top),
         held=_turned(found.held, top),

@@ -9,6 +9,8 @@ from vmprobe.analyses.show_processes import pages_by_mm
 from vmprobe.bridge.address_spaces import spaces
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from vmprobe.analyses.evidence import Evidence
     from vmprobe.bridge.address_spaces import Space
 
@@ -94,18 +96,29 @@ def _change(then: _Sized | None, now: _Sized | None, page_size: int) -> ProcessC
 
 def names(old: Evidence, new: Evidence, *, top: int | None) -> tuple[NameChange, ...]:
     """Return the processes by name, those that changed most first: with a boot between no pid lasts."""
-    sums: dict[str | None, list[list[int]]] = {}
+    page_sizes = (old.snapshot.page_size, new.snapshot.page_size)
+    named: dict[str | None, tuple[list[_Sized], list[_Sized]]] = {}
     for at, evidence in enumerate((old, new)):
-        page_size = evidence.snapshot.page_size
         for each in _sized(evidence):
-            row = sums.setdefault(each.space.comm, [[0, 0], [0, 0]])
-            pages = each.rss_pages if each.entries is None else each.entries
-            row[0][at] += len(each.space.members)
-            row[1][at] += (pages or 0) * page_size
-    rows = [
-        NameChange(comm, (nr[0], nr[1]), (size[0], size[1]))
-        for comm, (nr, size) in sums.items()
-        if nr[0] != nr[1] or size[0] != size[1]
-    ]
-    rows.sort(key=lambda row: (-abs(row.rss_bytes[1] - row.rss_bytes[0]), row.comm or ""))
-    return tuple(rows[:top])
+            named.setdefault(each.space.comm, ([], []))[at].append(each)
+    rows = []
+    for comm, sides in named.items():
+        then, now = (sum(len(each.space.members) for each in side) for side in sides)
+        before, after = _added_up(sides, page_sizes)
+        change = None if before is None or after is None else after - before
+        if then != now or change:
+            rows.append((change, NameChange(comm, (then, now), (before, after))))
+    rows.sort(key=lambda row: (-abs(row[0] or 0), row[1].comm or ""))
+    return tuple(row for _, row in rows[:top])
+
+
+def _added_up(sides: Sequence[list[_Sized]], page_sizes: Sequence[int]) -> list[int | None]:
+    """Return the bytes of each side; None where that of one of its processes is not known."""
+    # One measure for all of them, as for a single process.
+    by_tables = all(each.entries is not None for side in sides for each in side)
+    sums: list[int | None] = []
+    for side, page_size in zip(sides, page_sizes, strict=True):
+        pages = [each.entries if by_tables else each.rss_pages for each in side]
+        known = [nr for nr in pages if nr is not None]
+        sums.append(sum(known) * page_size if len(known) == len(pages) else None)
+    return sums

@@ -8,6 +8,7 @@ import numpy as np
 
 from vmprobe.analyses.map_answer import CONTENTS
 from vmprobe.analyses.parts import Column, Grid, Kind, Note, Parts
+from vmprobe.analyses.report_tables import time_text
 from vmprobe.units import bytes_text, count_text
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def sentence(answer: Map) -> str:
 
 def source(answer: Map) -> str:
     """Return when and of which kernel the snapshot is."""
-    return f"Linux {answer.release}, {answer.time[:19].replace('T', ' ')} UTC"
+    return f"Linux {answer.release}, {time_text(answer.time)} UTC"
 
 
 def above(answer: Map) -> Parts:

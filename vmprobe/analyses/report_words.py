@@ -24,6 +24,7 @@ from vmprobe.units import bytes_text, count_text, percent_text, share_percent
 
 if TYPE_CHECKING:
     from vmprobe.analyses.frag_answer import Frag, NodeScore
+    from vmprobe.analyses.map_answer import MapOwner
     from vmprobe.analyses.report_answer import Obtainable
     from vmprobe.bridge.blockers import OwnerRow
 
@@ -131,6 +132,8 @@ def _had(figures: Figures) -> str:
 def _in_the_way(figures: Figures) -> str:
     if not figures.frames:
         return "who is in the way is not known without a scan of page frames"
+    if figures.frag.owners is None:
+        return "who is in the way is not known"
     owner = _first_hostage_taker(figures.frag)
     if owner is None:
         return "nobody is in the way"
@@ -139,7 +142,7 @@ def _in_the_way(figures: Figures) -> str:
     return f"most in the way is {owner_text(owner)}, holding pages in {blocks}"
 
 
-def owner_text(owner: OwnerRow) -> str:
+def owner_text(owner: OwnerRow | MapOwner) -> str:
     """Return an owner by its name.
 
     >>> from vmprobe.bridge.blockers import OwnerRow

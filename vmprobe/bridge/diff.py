@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
-from kernelmodel.pageblock import CONTENT_NAMES, Content
+from kernelmodel.pageblock import Content
 from vmprobe.bridge.ownership import Owner, Ownership, Rank, common_numbers, ownership
 from vmprobe.bridge.turns import Cells, OwnerTurn, Side, Turn, broken, held, side
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     Ints = NDArray[np.int64]
 
 __all__ = [
-    "CONTENT_NAMES",
     "Content",
     "FrameDiff",
     "Owner",

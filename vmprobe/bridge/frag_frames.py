@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 ABSENT: Final = "absent"
 """Pageblocks without memory, which the kernel's spans hold all the same."""
+CONTENTS: Final = (*(CONTENT_NAMES[content].replace(" ", "_") for content in Content), ABSENT)
+"""What a pageblock holds, as answers call it; the place of a name is its `Content`."""
 
 
 class Layout(NamedTuple):
@@ -48,7 +50,7 @@ def layout(snapshot: Snapshot, block_order: int) -> Layout:
         The snapshot has no flag words, or the manifest's frame ranges do not cover the table.
     """
     found = standing(snapshot)
-    smallest = min(block_order, *(order_of(nr_bytes, snapshot) for nr_bytes in SIZES_BYTES))
+    smallest = min(block_order, *(order_of(nr_bytes, snapshot.page_size) for nr_bytes in SIZES_BYTES))
     return Layout(found, windows(found.memmap, found.tags, smallest))
 
 
@@ -94,8 +96,7 @@ def _contents(blocks: Windows) -> dict[str, int]:
     """Count pageblocks by content; those without memory are apart, as no owner made them unmovable."""
     present = blocks.chosen(~blocks.empty)
     counted = np.bincount(present.pageblocks().contents(), minlength=len(Content)).tolist()
-    names = {content: CONTENT_NAMES[content].replace(" ", "_") for content in Content}
-    return {names[content]: counted[content] for content in Content} | {ABSENT: len(blocks) - len(present)}
+    return dict(zip(CONTENTS, (*counted, len(blocks) - len(present)), strict=True))
 
 
 class Framed(NamedTuple):

@@ -6,6 +6,7 @@
     content    0 0 1 1 2 1 4 6      an index in CONTENTS each
     free     512 512 40 3 511 0 0 0 pages
     stays      0 0 0 0 1 0 512 0
+    absent     0 0 0 0 0 0 0 512    no memory there
 
 Mirrors: nothing; the kernel draws no map.
 Fidelity: as `kernelmodel.pageblock` and `kernelmodel.holder`. A pageblock that two zones share is whole in
@@ -15,7 +16,7 @@ both strips.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -23,9 +24,8 @@ from kernelmodel.blockers import Windows, windows
 from kernelmodel.compaction.zone_layout import KIND_MASK, Frame
 from kernelmodel.holder import Holder
 from kernelmodel.movability import Movability
-from kernelmodel.pageblock import CONTENT_NAMES, Content
-from kernelmodel.vmstat import compaction_hpage_order
-from vmprobe.bridge.frag_frames import ABSENT
+from vmprobe.bridge.frag import pageblock_order
+from vmprobe.bridge.frag_frames import ABSENT, CONTENTS
 from vmprobe.bridge.page_kinds import HOLE, PAGE_KIND_VERDICTS, PAGE_KINDS, row_kinds
 from vmprobe.bridge.standing import standing
 from vmprobe.bridge.strip_owners import MapOwner, ownership
@@ -55,9 +55,6 @@ __all__ = [
     "strips_after",
 ]
 
-CONTENTS: Final = (*(CONTENT_NAMES[content].replace(" ", "_") for content in Content), ABSENT)
-"""What a pageblock holds, as `vmprobe frag` calls it; the place of a name is its number."""
-
 Counts = np.ndarray[Any, np.dtype[np.uint16]]
 
 
@@ -73,9 +70,9 @@ class ZoneStrip:
         First frame of the first pageblock; the zone itself may begin behind it.
     content
         uint8, of each pageblock: an index in `CONTENTS`.
-    free, stays, unknown
-        uint16, pages of each that are free, that stay, and of which that is not known; the others can move or
-        have no memory.
+    free, stays, unknown, absent
+        uint16, pages of each that are free, that stay, of which that is not known, and that have no memory;
+        the others can move.
     owner
         int32, who holds most of the pages that stay: an index in the map's owners, -1 where none stays.
     user
@@ -91,6 +88,7 @@ class ZoneStrip:
     free: Counts
     stays: Counts
     unknown: Counts
+    absent: Counts
     owner: NDArray[np.int32]
     user: NDArray[np.int32]
     of_owner: Counts | None
@@ -249,6 +247,7 @@ def _strip(
         free=laid(among.free, size),
         stays=laid(among.held[:, : Holder.UNKNOWN].sum(axis=1), size),
         unknown=laid(among.held[:, Holder.UNKNOWN], size),
+        absent=laid(among.counts[:, Movability.HOLE], size, 1 << blocks.order),
         owner=laid(owner[mine], np.int32, -1),
         user=laid(user[mine], np.int32, -1),
         of_owner=None if of_owner is None else laid(of_owner[mine], size),
@@ -280,9 +279,3 @@ def page_kinds(snapshot: Snapshot, *, found: Standing | None = None) -> tuple[Zo
         found.memmap.lay_out(kinds, laid, first, (first, end))
         made.append(ZonePages(zone.node, zone.zone, first, laid))
     return tuple(made)
-
-
-def pageblock_order(snapshot: Snapshot) -> int:
-    """Return the order of a pageblock; that of a huge page where the snapshot does not tell."""
-    order: int | None = snapshot.manifest.get("pageblock_order")
-    return compaction_hpage_order(snapshot.page_size) if order is None else order

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from vmprobe.analyses.map_answer import CHANGES, PAGE_KINDS
+from vmprobe.analyses.report_words import owner_text
 from vmprobe.render.paint import CHANGE_WEIGHTS, LABELS, SEVERITY
-from vmprobe.render.text import plain
+from vmprobe.units import plain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -86,14 +87,7 @@ def map_facts(answer: Map, packed: Packed) -> dict[str, Any]:
         "absent": answer.contents.index("absent"),
         "loud": answer.contents.index("one_unmovable_page_only"),
         "change_weights": [CHANGE_WEIGHTS.index(name) for name in CHANGES],
-        "owners": [
-            {
-                "kind": owner.kind,
-                "owner": None if owner.owner is None else plain(owner.owner),
-                "pid": owner.pid,
-            }
-            for owner in answer.owners
-        ],
+        "owners": [plain(owner_text(owner)) for owner in answer.owners],
         "zones": [
             {
                 "node": zone.node,
@@ -114,7 +108,8 @@ def map_facts(answer: Map, packed: Packed) -> dict[str, Any]:
 
 def _counts(zone: ZoneStrip, packed: Packed) -> dict[str, Any]:
     # Pageblocks of more than 64 Ki pages (16 KiB pages with huge pages of 2 GiB) are nobody's yet.
-    columns = {name: packed.add(getattr(zone, name), "u2") for name in ("free", "stays", "unknown")}
+    names = ("free", "stays", "unknown", "absent")
+    columns = {name: packed.add(getattr(zone, name), "u2") for name in names}
     return {**columns, "content": packed.add(zone.content, "u1")}
 
 

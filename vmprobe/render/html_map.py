@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from vmprobe.analyses.map_answer import CHANGES
+from vmprobe.analyses.report_words import owner_text
 from vmprobe.render.html_parts import text
 from vmprobe.render.paint import LABELS
 from vmprobe.units import bytes_text, count_text
 
 if TYPE_CHECKING:
-    from vmprobe.analyses.map_answer import Map, MapOwner, ZoneStrip
+    from vmprobe.analyses.map_answer import Map, ZoneStrip
     from vmprobe.analyses.page_inputs import PageInputs
 
 MOST_CHOICES: Final = 200
@@ -91,15 +92,9 @@ def _choice(answer: Map) -> str:
     counted = np.bincount(named[named >= 0], minlength=len(answer.owners))
     by_weight = np.argsort(-counted, kind="stable")[:MOST_CHOICES].tolist()
     each = "".join(
-        f'<option value="{owner}">{owner_text(answer.owners[owner])}</option>' for owner in by_weight
+        f'<option value="{owner}">{text(owner_text(answer.owners[owner]))}</option>' for owner in by_weight
     )
     return f'<label>Pick out <select id="pick"><option value="-1">everybody</option>{each}</select></label>'
-
-
-def owner_text(owner: MapOwner) -> str:
-    """Return who that is, escaped, as the scripts write it."""
-    named = owner.kind if owner.owner is None else f"{owner.kind} {owner.owner}"
-    return text(named if owner.pid is None else f"{named} (pid {owner.pid})")
 
 
 def _legend(answer: Map) -> str:

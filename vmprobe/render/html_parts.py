@@ -7,7 +7,8 @@ from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
 from vmprobe.analyses.parts import Facts, Grid, Kind, Note
-from vmprobe.render.text import ABSENT, cell, plain
+from vmprobe.render.text import ABSENT, cell
+from vmprobe.units import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from vmprobe.analyses.map_answer import CHANGES, CONTENTS
+from vmprobe.analyses.map_layout import ABSENT, ONE
 from vmprobe.render.palette import FADES
 
 if TYPE_CHECKING:
@@ -47,9 +48,6 @@ SEVERITY: Final = (
 """Contents of pageblocks from what is no matter to what is the most: of several the last one is shown."""
 CHANGE_WEIGHTS: Final = ("same", "less_free", "more_free", "is_filled", "becomes_free")
 """What becomes of pageblocks; of several the last one is shown."""
-
-ONE: Final = CONTENTS.index("one_unmovable_page_only")
-ABSENT: Final = CONTENTS.index("absent")
 
 _LETTERS: Final = {
     "free": "..",
@@ -117,12 +115,10 @@ def strip_codes(strip: ZoneStrip, block_pages: int, per_cell: int) -> NDArray[np
         Pageblocks a cell.
     """
     content = _worst(strip.content, CONTENTS, SEVERITY, per_cell)
-    present = strip.content != ABSENT
+    present = block_pages - strip.absent.astype(np.int64)
     # Of an owner that was asked for, how much is its; else how much is in use.
-    used = block_pages - strip.free.astype(np.int64) if strip.of_owner is None else strip.of_owner
-    share = _sums(np.where(present, used, 0), per_cell) / np.maximum(
-        _sums(present, per_cell) * block_pages, 1
-    )
+    used = present - strip.free if strip.of_owner is None else strip.of_owner
+    share = _sums(used, per_cell) / np.maximum(_sums(present, per_cell), 1)
     level = np.minimum((share * NR_LEVELS).astype(np.uint8), NR_LEVELS - 1)
     codes = content * np.uint8(NR_LEVELS) + level
     if strip.of_owner is not None:

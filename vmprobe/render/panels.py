@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from vmprobe.analyses.map_answer import CHANGES, CONTENTS
+from vmprobe.analyses.map_layout import ABSENT
 from vmprobe.render.paint import (
-    ABSENT,
     DIMMED,
     FIRST_CHANGE,
     LABELS,

@@ -139,7 +139,7 @@ def picture(answer: Map, cells: int | None, most_cells: int) -> Picture:
     per_cell = per_cell_for(answer, cells, max(1, most_cells // cells))
     pixels = min(MOST_PIXELS, max(LEAST_PIXELS, STRIP_PIXELS // cells))
     width = MARGIN + AXIS + cells * pixels + SIGNS + MARGIN
-    lines = textwrap.wrap(sentence(answer), max(40, min(WIDEST_CAPTION, (width - 2 * MARGIN) // 7)))
+    lines = _wrapped(sentence(answer), width)
     words = [Words(MARGIN, MARGIN + LINE // 2 + at * LINE, line, bold=True) for at, line in enumerate(lines)]
     y = MARGIN + len(lines) * LINE
     words.append(Words(MARGIN, y + LINE // 2, source(answer)))
@@ -159,15 +159,17 @@ def picture(answer: Map, cells: int | None, most_cells: int) -> Picture:
         y = place.y + max(panel.rows(cells) * pixels, LINE) + GAP
     swatches, told, y = _legend(answer, y)
     words += told
-    last = textwrap.wrap(
-        _caption(answer, per_cell, stands_out=bool(signs)),
-        max(40, min(WIDEST_CAPTION, (width - 2 * MARGIN) // 7)),
-    )
+    last = _wrapped(_caption(answer, per_cell, stands_out=bool(signs)), width)
     words += [Words(MARGIN, y + LINE // 2 + at * LINE, line) for at, line in enumerate(last)]
     y += len(last) * LINE
     return Picture(
         width, y + MARGIN, cells, pixels, per_cell, tuple(places), tuple(words), tuple(swatches), tuple(signs)
     )
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    """Return lines that fit into a picture, as far as it is not narrower than words."""
+    return textwrap.wrap(text, max(40, min(WIDEST_CAPTION, (width - 2 * MARGIN) // 7)))
 
 
 def _caption(answer: Map, per_cell: int, *, stands_out: bool) -> str:

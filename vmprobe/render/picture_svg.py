@@ -7,11 +7,11 @@ from xml.sax.saxutils import escape
 
 import numpy as np
 
+from vmprobe.analyses.report_words import owner_text
 from vmprobe.render.paint import DIMMED, NR_CODES, colour, is_loud, label
 from vmprobe.render.palette import LIGHT
 from vmprobe.render.picture import SWATCH, picture
-from vmprobe.render.text import plain
-from vmprobe.units import count_text
+from vmprobe.units import count_text, plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -124,9 +124,7 @@ def _detail(answer: Map, zone: int, block: int) -> str:
         told += f", of {answer.chosen}: {count_text(int(strip.of_owner[block]))}"
     for word, who in (("held", int(strip.owner[block])), ("used", int(strip.user[block]))):
         if who >= 0:
-            owner = answer.owners[who]
-            names = (owner.kind, owner.owner, None if owner.pid is None else f"pid {owner.pid}")
-            told += f"; {word} by {' '.join(name for name in names if name is not None)}"
+            told += f"; {word} by {owner_text(answer.owners[who])}"
     return told
 
 

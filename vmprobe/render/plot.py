@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from rich.text import Text
 
-from vmprobe.render.text import plain
-from vmprobe.units import bytes_text, count_text
+from vmprobe.units import bytes_text, count_text, plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

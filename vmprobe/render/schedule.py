@@ -142,9 +142,22 @@ def _folders(run: tuple[str, ...]) -> tuple[str, ...]:
     """Return the folders outside `STATE` in which files are written; temporary siblings need the folder."""
     found: dict[str, None] = {}
     for option, value in _places(run):
-        folder = PurePosixPath(value).parent
-        if option in {"--procfs", "--sysfs"} or folder.is_relative_to(STATE):
+        if option in {"--procfs", "--sysfs"}:
             continue
+        parts = PurePosixPath(value).parts
+        # What stands before .. may be a symbolic link: only the kernel knows where that leads.
+        if ".." in parts:
+            raise UsageError(
+                f"{option} {value}: it is not plain where .. leads", hint="write the path without .."
+            )
+        folder = PurePosixPath("/", *parts[1:-1])
+        if folder.is_relative_to(STATE):
+            continue
+        if folder == PurePosixPath("/"):
+            raise UsageError(
+                f"{option} {value}: the service may write in the folders of its files, and this is /",
+                hint=f"name a file in {STATE}",
+            )
         if folder.is_relative_to("/tmp") or folder.is_relative_to("/var/tmp"):  # noqa: S108
             raise UsageError(
                 f"{option} {value}: the service has a /tmp of its own, where nobody finds it",

@@ -61,7 +61,7 @@ Documentation=man:vmprobe-report(1)
 
 [Service]
 Type=oneshot
-ExecStart={" ".join(map(quoted, run))}
+ExecStart={_command(run)}
 # A run that hangs does not keep the next ones away for ever.
 TimeoutStartSec={max(every_minutes, 15)}min
 
@@ -108,11 +108,21 @@ SystemCallErrorNumber=EPERM
 """
 
 
+def _command(run: tuple[str, ...]) -> str:
+    """Return a command line; variables are expanded in the words after the program's path, and nowhere else.
+
+    >>> _command(("/a$b/vmprobe", "--html", "/a$b/r.html"))
+    '"/a$b/vmprobe" --html "/a$$b/r.html"'
+    """
+    program, *arguments = run
+    return " ".join([quoted(program), *(quoted(word.replace("$", "$$")) for word in arguments)])
+
+
 def quoted(word: str) -> str:
-    r"""Return a word as systemd reads it back: no specifier, no variable, no escape (systemd.syntax(7)).
+    r"""Return a word as systemd reads it back: no specifier, no escape (systemd.syntax(7)).
 
     >>> print(quoted("free_blocks[order>=9] < 64"), quoted("/a"), quoted('50% of "$x"\\'))
-    "free_blocks[order>=9] < 64" /a "50%% of \"$$x\"\\"
+    "free_blocks[order>=9] < 64" /a "50%% of \"$x\"\\"
     """
-    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
+    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
     return escaped if _PLAIN.fullmatch(word) else f'"{escaped}"'

@@ -16,8 +16,8 @@ from vmprobe.analyses.parts import Note, Parts
 from vmprobe.render.paint import NR_CODES, colour, is_loud, letter
 from vmprobe.render.palette import DARK, channels
 from vmprobe.render.panels import address_text, cell_text, legend, panels, per_cell_for
-from vmprobe.render.text import plain, print_parts
-from vmprobe.units import count_text
+from vmprobe.render.text import print_parts
+from vmprobe.units import count_text, plain
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

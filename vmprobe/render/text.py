@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vmprobe.analyses.parts import Facts, Grid, Kind, Note
-from vmprobe.units import bytes_text, count_text, percent_text, seconds_text
+from vmprobe.units import bytes_text, count_text, percent_text, plain, seconds_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -30,15 +30,6 @@ FOLDED_WIDTH: Final = 12
 
 MOST_COLUMNS: Final = 100_000
 """Wider than any grid."""
-
-
-def plain(text: str) -> str:
-    r"""Return `text` with everything that a terminal would obey made visible.
-
-    >>> plain("a\x1b[31mb\nc")
-    'a\\x1b[31mb\\nc'
-    """
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def cell(value: Any, kind: Kind) -> str:

@@ -40,15 +40,17 @@
       return found;
     }
 
-    /** Pages that are free, stay or are not known in some pageblocks, and the rest: those that can move. */
+    /** Pages of some pageblocks that are free, stay, are not known or absent, and the rest: those that can move. */
     sums(from, to, arrays = this.arrays) {
-      const sums = { free: 0, stays: 0, unknown: 0, moves: 0 };
+      const sums = { free: 0, stays: 0, unknown: 0, absent: 0 };
       for (let at = from; at < to; at += 1) {
         sums.free += arrays.free[at];
         sums.stays += arrays.stays[at];
         sums.unknown += arrays.unknown[at];
+        sums.absent += arrays.absent[at];
       }
-      sums.moves = (to - from) * map.pages - sums.free - sums.stays - sums.unknown;
+      sums.present = (to - from) * map.pages - sums.absent;
+      sums.moves = sums.present - sums.free - sums.stays - sums.unknown;
       return sums;
     }
 
@@ -90,10 +92,5 @@
     });
   };
 
-  page.ownerText = (index) => {
-    if (index < 0) return null;
-    const { kind, owner, pid } = map.owners[index];
-    const named = owner === null ? kind : `${kind} ${owner}`;
-    return pid === null ? named : `${named} (pid ${pid})`;
-  };
+  page.ownerText = (index) => (index < 0 ? null : map.owners[index]);
 }

@@ -20,7 +20,7 @@
       showlegend: chart.traces.length > 1,
       legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", font: { size: 11 } },
       hoverlabel: { bgcolor: look.panel, bordercolor: look.line, font: { family: FONT, color: look.ink } },
-      hovermode: chart.hovermode ?? "closest",
+      hovermode: "closest",
       shapes: (chart.marks ?? []).map((mark) => ({
         type: "line", x0: mark.x, x1: mark.x, y0: 0, y1: 1, yref: "paper",
         line: { color: look.alarm, width: 1.5, dash: "dot" },

@@ -1,7 +1,7 @@
 // What stands in the pageblock that is looked at: its figures, and its single pages.
 {
   const COLUMNS = 32;
-  const SUMS = { free: "pages free", moves: "can move", stays: "stay", unknown: "not known" };
+  const SUMS = { free: "pages free", moves: "can move", stays: "stay", unknown: "not known", absent: "no memory" };
   const { map } = page.facts;
 
   const fact = (list, label, value, swatch) => {
@@ -59,6 +59,7 @@
       const now = zone.sums(from, to);
       const then = zone.after && mode !== "now" ? zone.sums(from, to, zone.after) : null;
       for (const [name, label] of Object.entries(SUMS)) {
+        if (name === "absent" && !now.absent) continue;
         const pages = page.count(now[name]);
         fact(list, label, then ? `${pages} \u2192 ${page.count(then[name])}` : pages);
       }

@@ -14,9 +14,8 @@
     const worst = zone.worst(from, to, arrays.content);
     if (mode === "difference" && worst !== map.absent) return colors().changes[zone.change(from, to)];
     const shades = colors().contents[worst];
-    let free = 0;
-    for (let at = from; at < to; at += 1) free += arrays.free[at];
-    const used = 1 - free / ((to - from) * map.pages);
+    const { free, present } = zone.sums(from, to, arrays);
+    const used = (present - free) / Math.max(present, 1);
     return shades[Math.min(shades.length - 1, Math.floor(used * shades.length))];
   };
 
