@@ -82,8 +82,8 @@ _ALL: Final = (
     ),
     Metric(
         "fragmentation_permille",
-        "Why a request of this order fails: towards 0 lack of memory, towards 1 fragmentation, -1 it does not"
-        " (debugfs extfrag_index).",
+        "Why a request of this order fails: near 0 for lack of memory, near 1000 per mille (a ratio of 1) for"
+        " fragmentation; at -1000 per mille (a ratio of -1) it does not fail (debugfs extfrag_index).",
         (*_ZONE, "order"), "vmprobe_fragmentation_index_ratio", 0.001, Combine.WORST,
     ),
     Metric(
@@ -101,8 +101,19 @@ _ALL: Final = (
         (*_ZONE, "content"), "vmprobe_pageblocks", frames=True,
     ),
     Metric(
-        "unmovable_pageblocks", "Pageblocks in which a page stays, so that they never are free as a whole.",
+        "whole_pageblocks", "Pageblocks with memory behind every page; one that zones share counts once.",
+        (), "vmprobe_whole_pageblocks", frames=True,
+    ),
+    Metric(
+        "unmovable_pageblocks",
+        "Pageblocks in which a page is known to stay, so that they never are free as a whole.",
         (), "vmprobe_unmovable_pageblocks", frames=True,
+    ),
+    Metric(
+        "unknown_pageblocks",
+        "Pageblocks that may be unmovable too: nothing is known to stay there, but not every page is known"
+        " (flag word 0: not given to the allocator yet, on a per-CPU list, or the kernel's).",
+        (), "vmprobe_unknown_pageblocks", frames=True,
     ),
     Metric(
         "trapped_free_bytes", "Free memory in pageblocks in which a page stays.",

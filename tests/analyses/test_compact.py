@@ -306,6 +306,15 @@ def test_exit_status(
     assert bool(err) == (status == 2)
 
 
+def test_without_processes_or_counters_it_says_what_it_lacks() -> None:
+    for ask in (compact, compare):
+        missing = {part.part for part in ask(host().released("tasks", "mappings", "vmas")).missing}
+        assert "page-table entries" in missing
+        missing = {part.part: part.reason for part in ask(host().released("counters")).missing}
+        assert "the newest kernel" in missing["rules of the scanners"]
+        assert "pins" in missing
+
+
 def test_a_history_that_cannot_be_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -40,6 +40,23 @@ def test_without_frames_there_are_free_lists_alone() -> None:
     assert found.free_mass.before == (tuple(map(sum, zip(*listed, strict=True))) if listed else None)
 
 
+def test_without_zones_there_is_no_map_as_the_report_has_no_forecast() -> None:
+    snapshot = host().released("zones")
+    told = report(snapshot, top=None)
+    assert told.frames
+    found = page_inputs(snapshot, told, (), NO_HISTORY)
+    assert (found.map, found.pages, found.curves, found.free_mass.forecast) == (None, None, (), None)
+
+
+def test_without_processes_or_counters_there_is_a_map() -> None:
+    """A forecast takes neither."""
+    for tables in (("tasks", "mappings", "vmas"), ("counters",)):
+        snapshot = host().released(*tables)
+        found = page_inputs(snapshot, report(snapshot, top=None), (), NO_HISTORY)
+        assert found.map is not None
+        assert found.map.forecast is not None
+
+
 def test_the_last_real_run_is_of_this_host_and_kernel() -> None:
     later = document(time="2026-01-03T00:00:00+00:00", free_blocks={"real": [9]})
     assert last_real(History((document(), later)), HOST) == ((9,), "2026-01-03T00:00:00+00:00")

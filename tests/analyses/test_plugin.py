@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.oracles.thresholds import compare
 from tests.reported import SNAPSHOTS, report_of, without_frames
 from vmprobe.analyses.plugin import STATUS, status_line, unknown_line
+from vmprobe.analyses.plugin_range import range_text
 from vmprobe.analyses.report import report as reported
 from vmprobe.analyses.report_answer import Level, Verdict
 from vmprobe.analyses.samples import samples
@@ -100,7 +102,7 @@ def test_ok() -> None:
     )
     assert said.status == 0
     assert said.text == (
-        "VMPROBE OK - free_blocks[order>=9] is 85, not below 64; unmovable_pageblocks is 50, not above 100"
+        "VMPROBE OK - free_blocks[order>=9] is 85, not below 64; unmovable_pageblocks is 43, not above 100"
     )
     assert list(said.figures)[:2] == ["free_blocks_order_ge_9", "unmovable_pageblocks"]
     assert said.figures["free_blocks_order_ge_9"]["crit"] == "64:"
@@ -129,9 +131,9 @@ def test_critical_comes_first_and_each_figure_once() -> None:
     assert said.status == 2
     assert said.text == (
         "VMPROBE CRITICAL - free_blocks[order>=9] is 36, below 64;"
-        " unmovable_pageblocks is 58, above 51.2 (20 % of all pageblocks)"
+        " unmovable_pageblocks is 52, above 50.8 (20 % of all pageblocks)"
     )
-    assert said.figures["unmovable_pageblocks"]["warn"] == "51.2"
+    assert said.figures["unmovable_pageblocks"]["warn"] == "50.8"
     assert said.figures["free_bytes"] | {"crit": ""} == {
         "label": "free_bytes", "value": "147763200", "unit": "B", "warn": "", "crit": "", "least": "0",
     }  # fmt: skip
@@ -167,6 +169,70 @@ def test_ranges_alert_where_thresholds_are_crossed(comparison: str, limit: float
     figure = next(iter(said.figures.values()))
     assert float(figure["value"]) == crossing.value
     assert alerts(float(figure["value"]), figure["warn"]) == crossing.crossed == (said.status == 1)
+
+
+@given(
+    given=st.lists(
+        st.tuples(
+            st.sampled_from(["<", "<=", ">", ">=", "==", "!="]),
+            st.integers(34, 38) | st.integers(-1002, -998),
+            st.sampled_from([Level.WARNING, Level.CRITICAL]),
+        ),
+        min_size=1,
+        max_size=4,
+    ),
+    name=st.sampled_from(["free_blocks[order>=9]", "fragmentation_permille[zone=DMA32]"]),
+)
+def test_the_range_of_several_thresholds_alerts_where_any_is_crossed(
+    given: list[tuple[str, int, Level]], name: str
+) -> None:
+    thresholds = [(f"{name} {comparison} {limit}", level) for comparison, limit, level in given]
+    figure = next(iter(told(report_of(FRAGMENTED), *thresholds).figures.values()))
+    held = [hold(parse(*each), samples(report_of(FRAGMENTED)), frames=True) for each in thresholds]
+    for level, text in ((Level.WARNING, figure["warn"]), (Level.CRITICAL, figure["crit"])):
+        mine = [crossing for crossing in held if crossing.level is level]
+        assert mine or not text
+        if text:
+            assert alerts(float(figure["value"]), text) == any(crossing.crossed for crossing in mine)
+
+
+@given(
+    limits=st.lists(
+        st.tuples(st.sampled_from(["<", "<=", ">", ">=", "==", "!="]), st.integers(-2, 6)),
+        min_size=1,
+        max_size=4,
+    ),
+    bare=st.booleans(),
+)
+def test_a_range_is_left_out_only_where_none_alerts_as_the_limits_do(
+    limits: list[tuple[str, int]], bare: bool
+) -> None:
+    values = [half / 2 for half in range(-8, 16)]
+    wanted = {value: any(compare(value, *limit) for limit in limits) for value in values}
+    text = range_text(limits, bare=bare)
+    if text is not None:
+        assert all(alerts(value, text) == wanted[value] for value in values if value >= 0 or not bare)
+        return
+    ends = {*map(float, range(-2, 7)), values[0], values[-1]}
+    for which in (True, False):
+        inside = [value for value in values if wanted[value] is which]
+        together = [value for value in values if inside[0] <= value <= inside[-1]]
+        assert inside != together or not ends >= {inside[0], inside[-1]}
+
+
+def test_two_thresholds_on_one_figure_share_a_range_or_have_none() -> None:
+    free, worst = "free_blocks[order>=9]", "unusable_permille[9]"
+    report = report_of(FRAGMENTED)
+    both = told(report, (f"{free} < 4", Level.WARNING), (f"{free} > 90", Level.WARNING))
+    assert both.figures["free_blocks_order_ge_9"]["warn"] == "4:90"
+    tighter = told(report, (f"{free} < 64", Level.WARNING), (f"{free} < 4", Level.WARNING))
+    assert (tighter.figures["free_blocks_order_ge_9"]["warn"], tighter.status) == ("64:", 1)
+    neither = told(report, (f"{free} <= 4", Level.WARNING), (f"{free} > 90", Level.WARNING))
+    assert neither.figures["free_blocks_order_ge_9"]["warn"] == ""
+    # The worst of several zones is another one for each.
+    values = told(report, (f"{worst} < 0", Level.WARNING), (f"{worst} > 50", Level.CRITICAL))
+    figure = values.figures["unusable_permille_order_9"]
+    assert (figure["value"], figure["warn"], figure["crit"]) == ("58", "", "50")
 
 
 def test_ranges_are_those_of_the_guidelines() -> None:

@@ -13,6 +13,7 @@ from vmprobe.analyses.report import report as reported
 from vmprobe.analyses.samples import BLOCKER_KINDS, WHEN, samples
 from vmprobe.metrics import METRICS, Sample
 from vmprobe.store import load
+from vmprobe.tables import MemoryTables
 
 FULL = ("6.12-fragmented", "6.12-two-nodes")
 
@@ -64,7 +65,12 @@ def test_values_are_those_of_the_report() -> None:
     assert figures("obtainable", made)["9", "after_compaction_at_most"] == report.obtainable[9].high
     assert {when for _, when in figures("obtainable", made)} == set(WHEN)
     assert figures("pageblocks", made)["1", "Normal", "unmovable"] == 27
-    assert figures("unmovable_pageblocks", made) == {(): 154}
+    assert report.frag.held is not None
+    alone = next(row.alone_pageblocks for row in report.frag.blockers or () if row.kind == "unknown")
+    assert figures("unknown_pageblocks", made) == {(): alone}
+    assert figures("unmovable_pageblocks", made) == {(): 154 - alone}
+    assert report.frag.held.held_pageblocks == 154 > alone > 0
+    assert figures("whole_pageblocks", made) == {(): report.frag.held.pageblocks}
     assert figures("trapped_free_bytes", made) == {(): 3512 * 4096}
     assert figures("report_time_seconds", made) == {(): 1795629692.72153}
     assert figures("forecast_error_percent", made)["gained", "worst"] == 12.5
@@ -134,6 +140,27 @@ def test_what_was_not_read_is_not_zero() -> None:
         "report_seconds", "report_max_rss_bytes",
     }  # fmt: skip
     assert "now" not in {when for _, when in figures("obtainable", made)}
+
+
+def test_frames_without_zones_are_nobodys() -> None:
+    """Without a zone no pageblock is counted, which is not none."""
+    whole = load(SNAPSHOTS / "6.12-fragmented.vmsnap")
+    names = [name for name in whole.tables() if name != "zones"]
+    report = reported(replace(whole, source=MemoryTables({name: whole.table(name) for name in names})))
+    assert (report.frag.held, report.frag.blockers, report.frag.owners) == (None, None, None)
+    assert report.frames
+    assert {row.after_pages for row in report.frag.contiguity} == {None}
+    lacking = {row.part: row.reason for row in report.missing}
+    assert lacking["pageblocks, blockers, what compaction could give"].startswith("zones: not in this")
+    made = {sample.name for sample in samples(report)}
+    assert made.isdisjoint(name for name in METRICS if name.endswith("pageblocks") or "trapped" in name)
+    assert "free_blocks" in made
+
+
+def test_an_index_is_told_in_the_units_of_both_its_readers() -> None:
+    """Thresholds read per mille, a metrics file ratios."""
+    about = METRICS["fragmentation_permille"].about
+    assert all(f"{nr}000 per mille (a ratio of {nr})" in about for nr in (1, -1))
 
 
 def test_a_record_without_runs_has_no_errors() -> None:

@@ -81,6 +81,7 @@ def test_the_shape_of_a_kernel_tells_its_rules() -> None:
     old = Rules(large_folios=False, counts_skipped=False, finishes_block_it_is_in=False)
     assert shapes["6.1-compacting"].rules == old
     assert shapes["6.12-compacting"].rules == Rules()
+    assert kernel_rules(synthetic.snapshot(without=("counters",))).rules == Rules(), "nothing tells"
 
 
 @pytest.mark.parametrize("name", COMPACTING)

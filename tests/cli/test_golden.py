@@ -18,7 +18,6 @@ from tests.synthetic import snapshot, tables
 from vmprobe.cli.main import VERBS, run
 from vmprobe.store import write
 from vmprobe.store.history import append
-from vmprobe.store.history_thin import NONE
 
 GOLDEN = Path(__file__).parent / "golden"
 CASES = sorted(GOLDEN.glob("*.txt"))
@@ -44,7 +43,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     )
     paths["HISTORY"] = str(folder / "history.duckdb")
     for kept in six_days():
-        append(Path(paths["HISTORY"]), kept, thinning=NONE)
+        append(Path(paths["HISTORY"]), kept)
     paths |= {name: str(folder / f"{name.lower()}.vmsnap") for name in ("OLD", "NEW")}
     write(before(), paths["OLD"])
     write(after(), paths["NEW"])

@@ -162,6 +162,15 @@ def test_a_full_disk_is_told(args: list[str], saved: str) -> None:
     assert (done.returncode, done.stderr) == (3, b"vmprobe: standard output: No space left on device\n")
 
 
+def test_a_plugin_whose_line_nobody_takes_is_unknown(saved: str) -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "vmprobe", "report", saved, "--plugin"],
+            stdout=full, stderr=subprocess.PIPE, check=False, timeout=60, env=environment(),
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (3, b"")
+
+
 def test_a_closed_standard_output_is_told(saved: str) -> None:
     done = subprocess.run(
         ["/bin/sh", "-c", 'exec "$0" -m vmprobe show "$1" >&-', sys.executable, saved],

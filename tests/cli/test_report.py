@@ -17,6 +17,7 @@ from vmprobe.cli import options, report_run
 from vmprobe.cli.main import run
 from vmprobe.sources import priority
 from vmprobe.store import write
+from vmprobe.store.history import read
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -105,6 +106,47 @@ def test_a_plugin_answers_in_one_line_with_the_statuses_of_monitoring(
     assert out.startswith(f"VMPROBE {word} - ")
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "name"),
+    [
+        ("--history", "--html", "a"), ("--html", "--openmetrics", "a"), ("--lock", "--history", "a"),
+        ("--lock", "--html", "a"), ("--history", "--html", "./a"), ("--history", "--lock", "a.lock"),
+    ],
+)  # fmt: skip
+def test_two_outputs_are_two_files(
+    one: str, other: str, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a").write_text("kept")
+    status, out, err = report(capsys, one, tmp_path / "a", other, f"{tmp_path}/{name}")
+    assert (status, out) == (2, "")
+    assert " are the same file: " in err
+    assert [(each.name, each.read_text()) for each in tmp_path.iterdir()] == [("a", "kept")]
+
+
+def test_an_output_is_no_part_of_the_snapshot(saved: str, capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, err = report(capsys, saved, "--html", f"{saved}/frames.parquet")
+    assert (status, out) == (2, "")
+    assert "frames.parquet is a part of SNAPSHOT" in err
+    assert report(capsys, saved)[0] == 0
+
+
+def test_two_reports_on_one_snapshot_are_one_run(
+    tmp_path: Path, saved: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "h.duckdb"
+    for _ in range(2):
+        assert report(capsys, saved, "--history", path)[0] == 0
+    assert len(read(path)) == 1
+
+
+def test_no_schedule_watches_a_figure_that_it_never_has(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("--print-cron", "--no-frames", "--fail-when", "unmovable_pageblocks")
+    status = run(["report", *words])
+    out, err = capsys.readouterr()
+    assert (status, out) == (2, "")
+    assert "'unmovable_pageblocks' takes a scan of page frames, and no run would make one" in err
+
+
 def test_json_has_thresholds_and_all_owners(saved: str, capsys: pytest.CaptureFixture[str]) -> None:
     status, out, _ = report(capsys, saved, "--json", "--fail-when", CROSSED)
     told = json.loads(out)
@@ -126,6 +168,56 @@ def test_a_metrics_file_is_for_others_to_read(
     assert (status, err.count("\n")) == (3, 2)
 
 
+@pytest.mark.parametrize("option", ["--openmetrics", "--html", "--history"])
+def test_an_output_that_fails_hides_no_crossed_limit(
+    option: str, tmp_path: Path, saved: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    good = tmp_path / "good.prom"
+    where = f"/proc/no/{option}" if option == "--history" else tmp_path / "no" / "x"
+    words = (saved, option, where, *(() if option == "--openmetrics" else ("--openmetrics", good)))
+    status, out, err = report(capsys, *words, "--fail-when", CROSSED)
+    assert (status, out.splitlines()[0]) == (3, "critical: free_blocks[order>=9] is 5005, above 64")
+    assert err.startswith(f"vmprobe: {where}: ")
+    assert good.exists() == (option != "--openmetrics"), "the other files are written all the same"
+    for limit, level, ends in (("--fail-when", "CRITICAL", 2), ("--warn-when", "WARNING", 1)):
+        status, out, err = report(capsys, *words, limit, CROSSED, "--plugin")
+        assert (status, err, out.count("\n")) == (ends, "", 1)
+        assert out.startswith(f"VMPROBE {level} - ")
+    status, out, err = report(capsys, *words, "--fail-when", HELD, "--plugin")
+    assert (status, err, out.count("\n")) == (3, "", 1)
+    assert out.startswith(f"VMPROBE UNKNOWN - {where}: ")
+
+
+def test_a_threshold_that_is_refused_leaves_nothing(
+    tmp_path: Path, saved: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outputs = ("--history", tmp_path / "h", "--openmetrics", tmp_path / "o")
+    assert report(capsys, saved, "--fail-when", "free_blocks[zone=Normal] < 1", *outputs)[0] == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_older_snapshot_takes_its_place_among_the_runs(
+    tmp_path: Path,
+    now: Callable[..., list[str]],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from vmprobe.analyses import page_inputs
+
+    seen: list[Any] = []
+    real = page_inputs.page_inputs
+    monkeypatch.setattr(page_inputs, "page_inputs", lambda *given: seen.append(given[2]) or real(*given))
+    history = tmp_path / "h"
+    for minute in (1, 9):
+        now(minute)
+        report(capsys, "--history", history)
+    now(5)
+    told = json.loads(report(capsys, "--history", history, "--html", tmp_path / "page", "--json")[1])
+    assert told["since"]["seconds"] == 240
+    assert [kept.run.time.minute for kept in seen[0]] == [1, 5, 9]
+
+
 def test_each_run_is_appended_and_compared_with_the_last(
     tmp_path: Path, now: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -144,6 +236,7 @@ def test_each_run_is_appended_and_compared_with_the_last(
     assert len(runs) == 2
     assert len({kept.run.id for kept in runs}) == 2
     assert all(kept.run.seconds is not None and kept.samples for kept in runs)
+    now(7)
     _, text, _ = report(capsys, "--history", history)
     assert "\nTrend\n" in text
     assert len(read(history)) == 3

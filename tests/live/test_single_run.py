@@ -49,10 +49,19 @@ def test_a_lock_makes_its_folder_and_stays_in_place(tmp_path: Path) -> None:
     assert path.stat().st_ino == inode
     assert path.stat().st_mode & 0o7777 == 0o600
     assert path.parent.stat().st_mode & 0o7777 == 0o700
-    path.write_text("what somebody wrote before, longer than what is written now, twice over and more\n")
+    path.write_text(f"pid {1 << 40}, since 2026-01-02T03:04:05+00:00\n" * 3)
     with only_run(path):
         assert path.stat().st_ino == inode
         assert re.fullmatch(r"pid \d+, since 2[0-9T:+-]+\n", path.read_text())
+
+
+def test_what_is_no_lock_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("dear to somebody\n")
+    refused = r"notes\.txt: holds something else than the words of a lock"
+    with pytest.raises(OutputError, match=refused), only_run(path):
+        pytest.fail("it was taken for a lock")
+    assert path.read_text() == "dear to somebody\n"
 
 
 def test_an_error_inside_lets_go(tmp_path: Path) -> None:

@@ -10,9 +10,9 @@ if TYPE_CHECKING:
     from vmprobe.metrics import Sample
 
 PARTS_OF_A_WHOLE = {
-    "free_blocks", "free_bytes", "pageblocks", "unmovable_pageblocks", "trapped_free_bytes", "mapped_frames",
-    "unexplained", "page_size_bytes", "report_seconds", "report_max_rss_bytes", "report_time_seconds",
-    "report_frames",
+    "free_blocks", "free_bytes", "pageblocks", "whole_pageblocks", "unmovable_pageblocks",
+    "trapped_free_bytes", "mapped_frames", "unexplained", "page_size_bytes", "report_seconds",
+    "report_max_rss_bytes", "report_time_seconds", "report_frames",
 }  # fmt: skip
 """Metrics of which several samples are added up, or that have one."""
 

@@ -212,6 +212,9 @@ def missing_parts(snapshot: Snapshot, made: Host, history: History) -> tuple[Mis
     if not snapshot.has("pageblocks_by_type"):
         reason = why_missing(snapshot, "pageblocks_by_type", "pagetypeinfo")
         parts.append(MissingPart("types of pageblocks", f"{reason}; they are guessed"))
+    if not snapshot.has("counters"):
+        reason = why_missing(snapshot, "counters", "vmstat")
+        parts.append(MissingPart("rules of the scanners", f"{reason}; those of the newest kernel are taken"))
     if made.pins.nr_outstanding is None:
         parts.append(MissingPart("pins", "vmstat's count of pins is not in this snapshot; taken for none"))
     return (*parts, *(MissingPart("record", reason) for reason in history.unread))

@@ -17,8 +17,10 @@ from vmprobe.bridge.frag import (
     contiguity,
     fragmentation_score_node,
     indices,
+    pageblock_order,
     wmarks,
 )
+from vmprobe.bridge.obtainable import free_lists
 from vmprobe.errors import SnapshotError
 
 if TYPE_CHECKING:
@@ -50,7 +52,7 @@ def frag(snapshot: Snapshot, *, top: int | None = None) -> Frag:
         It has neither.
     """
     evidence = Evidence(snapshot)
-    lists, sizes = _lists(snapshot), _sizes(snapshot)
+    lists, sizes = free_lists(snapshot), _sizes(snapshot)
     if lists is None and not evidence.has_flags:
         reasons = (why_missing(snapshot, *what) for what in (("free_areas", "buddyinfo"), FRAMES))
         raise SnapshotError(
@@ -58,7 +60,7 @@ def frag(snapshot: Snapshot, *, top: int | None = None) -> Frag:
             f"neither free lists nor frames: {'; '.join(dict.fromkeys(reasons))}",
         )
     hpage_order = compaction_hpage_order(snapshot.page_size)
-    block_order: int = snapshot.manifest.get("pageblock_order") or hpage_order
+    block_order = pageblock_order(snapshot)
     found = _framed(snapshot, block_order) if evidence.has_flags else None
     framed = {} if found is None else found.zones
     blocked = None if found is None else found.blocked
@@ -82,23 +84,12 @@ def frag(snapshot: Snapshot, *, top: int | None = None) -> Frag:
     )
 
 
-def _framed(snapshot: Snapshot, block_order: int) -> Framed:
-    """Return what the frames say."""
+def _framed(snapshot: Snapshot, block_order: int) -> Framed | None:
+    """Return what the frames say; None where no zone has a place, and so no pageblock is anybody's."""
     from vmprobe.bridge.frag_frames import framed  # noqa: PLC0415 - free lists alone are told in a wink
 
-    return framed(snapshot, block_order)
-
-
-def _lists(snapshot: Snapshot) -> dict[Key, tuple[int, ...]] | None:
-    """Return the free blocks of each zone by order; None where they were not read."""
-    if not snapshot.has("free_areas"):
-        return None
-    found: dict[Key, list[int]] = {}
-    for node, zone, _, nr_free in sorted(
-        snapshot.table("free_areas").rows("node", "zone", "order", "nr_free")
-    ):
-        found.setdefault((node, zone), []).append(nr_free)
-    return {key: tuple(blocks) for key, blocks in found.items()}
+    found = framed(snapshot, block_order)
+    return found if found.zones else None
 
 
 def _sizes(snapshot: Snapshot) -> dict[Key, dict[str, int | None]]:
@@ -189,12 +180,20 @@ def _missing(evidence: Evidence, *, lists: bool, score: bool, blocked: Blockers 
         parts.append(MissingPart("kcompactd", "vm.compaction_proactiveness is not in this snapshot"))
     if blocked is None:
         what = "pageblocks, blockers, what compaction could give"
-        parts.append(MissingPart(what, why_missing(snapshot, *FRAMES)))
+        parts.append(MissingPart(what, _why_not_framed(evidence)))
         return parts
     parts += missing_names(snapshot)
     if blocked.pins is None:
         parts.append(MissingPart("pins", "vmstat does not count them in this snapshot"))
     return parts
+
+
+def _why_not_framed(evidence: Evidence) -> str:
+    if not evidence.has_flags:
+        return why_missing(evidence.snapshot, *FRAMES)
+    if not evidence.snapshot.has("zones"):
+        return f"zones: {why_missing(evidence.snapshot, 'zones', 'zoneinfo')}"
+    return "zones: where they begin is not in this snapshot"
 
 
 def missing_names(snapshot: Snapshot) -> list[MissingPart]:

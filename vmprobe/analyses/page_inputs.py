@@ -11,6 +11,7 @@ from vmprobe.analyses.trend import named_series
 from vmprobe.bridge.compact import run
 from vmprobe.bridge.curve import cost_curves, free_by_order
 from vmprobe.bridge.strip import page_kinds
+from vmprobe.errors import SnapshotError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from vmprobe.analyses.map_answer import Map, ZonePages
     from vmprobe.analyses.record import History
     from vmprobe.analyses.report_answer import Report, Series
+    from vmprobe.bridge.compact import Host
     from vmprobe.bridge.curve import CostCurve
     from vmprobe.store.history import Kept
     from vmprobe.tables import Snapshot
@@ -35,7 +37,7 @@ class FreeMass:
     before
         As the snapshot has them; None where nothing was read.
     forecast
-        After a compaction by the kernel, as forecast from the snapshot; None without frames.
+        After a compaction by the kernel, as forecast from the snapshot; None without frames or zones.
     real
         After the last compaction of this host that a forecast was held against; None where the record does
         not have it.
@@ -58,11 +60,11 @@ class PageInputs:
     report
         The report.
     map
-        Pageblocks of every zone, now and after a compaction; None without frames.
+        Pageblocks of every zone, now and after a compaction; None without frames or zones.
     pages
-        What every single frame is; None without frames.
+        What every single frame is; None without frames or zones.
     curves
-        Page copies against blocks gained, for each zone; empty without frames.
+        Page copies against blocks gained, for each zone; empty without frames or zones.
     free_mass
         Free memory by order.
     series
@@ -90,23 +92,18 @@ def page_inputs(snapshot: Snapshot, report: Report, past: Sequence[Kept], histor
     snapshot
         That `report` was made of.
     report
-        Where it has no frames, there is no map.
+        Where it has no frames, there is no map; nor where it has no forecast for want of zones.
     past
         Runs of the history, oldest first.
     history
         Verified forecasts.
-
-    Raises
-    ------
-    SnapshotError, PrivilegeError
-        As of `vmprobe.analyses.compact.prepared`, if the report has frames.
     """
     real = last_real(history, snapshot.manifest["host"])
-    if not report.frames:
+    made = _prepared(snapshot) if report.frames else None
+    if made is None:
         mass = FreeMass(_listed(report), None, *real)
         return PageInputs(report, None, None, (), mass, tuple(named_series(past)))
     order = report.frag.score_order
-    made = prepared(snapshot)
     by_order = free_by_order(run(made, STRATEGY, order, None))
     return PageInputs(
         report=report,
@@ -116,6 +113,14 @@ def page_inputs(snapshot: Snapshot, report: Report, past: Sequence[Kept], histor
         free_mass=FreeMass(by_order.before, by_order.forecast, *real),
         series=tuple(named_series(past)),
     )
+
+
+def _prepared(snapshot: Snapshot) -> Host | None:
+    """Return what is forecast from; None where the report goes without a forecast too, and says why."""
+    try:
+        return prepared(snapshot)
+    except SnapshotError:
+        return None
 
 
 def last_real(history: History, host: Mapping[str, Any]) -> _Real:

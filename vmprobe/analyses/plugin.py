@@ -1,8 +1,8 @@
 """A report as one line of a monitoring plugin: ``VMPROBE OK - sentence | label=value;warn;crit;min``.
 
 Follows the Monitoring Plugins Development Guidelines (https://www.monitoring-plugins.org/doc/guidelines.html):
-ranges alert outside of their ends, and inside with ``@``; of several states the worst counts, unknown between
-OK and warning (``lib/utils_base.c: max_state_alt``).
+of several states the worst counts, unknown between OK and warning (``lib/utils_base.c: max_state_alt``).
+Ranges are in `vmprobe.analyses.plugin_range`.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+from vmprobe.analyses.plugin_range import range_text
 from vmprobe.analyses.report_answer import Level
 from vmprobe.analyses.threshold import number_text
 from vmprobe.analyses.thresholds import hold, parse
 from vmprobe.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from vmprobe.analyses.report_answer import Crossing, Report
     from vmprobe.analyses.threshold import Threshold
@@ -32,16 +33,6 @@ SHOWN: Final = (
     "unmovable_pageblocks", "unexplained",
 )  # fmt: skip
 """Figures that are always told, as far as the report has them; limits do not matter here."""
-
-_RANGES: Final[dict[str, Callable[[str], str]]] = {
-    "<": lambda limit: f"{limit}:",
-    "<=": lambda limit: f"@~:{limit}",
-    ">": lambda limit: f"~:{limit}",
-    ">=": lambda limit: f"@{limit}:",
-    "==": lambda limit: f"@{limit}:{limit}",
-    "!=": lambda limit: f"{limit}:{limit}",
-}
-"""The range that alerts where a comparison with the limit is true."""
 
 _UNITS: Final = {"_bytes": "B", "_seconds": "s", "_percent": "%"}
 _LEAST: Final = {"fragmentation_permille": -1000}
@@ -87,13 +78,17 @@ def _said(level: Level, text: str) -> str:
 
 def _worst(crossings: Iterable[Crossing]) -> tuple[Level, str]:
     """Return the worst state, and why: of each figure that is not OK the worst, or of all where all are."""
-    ordered = sorted(crossings, key=lambda crossing: WORST_FIRST.index(_level(crossing)))
+    ordered = _worst_first(crossings)
     level = _level(ordered[0])
     told: dict[str, str] = {}
     for crossing in ordered:
         if level is Level.OK or _level(crossing) is not Level.OK:
-            told.setdefault(parse(crossing.expression, crossing.level).figure, crossing.reason)
+            told.setdefault(_threshold(crossing).figure, crossing.reason)
     return level, "; ".join(told.values())
+
+
+def _worst_first(crossings: Iterable[Crossing]) -> list[Crossing]:
+    return sorted(crossings, key=lambda crossing: WORST_FIRST.index(_level(crossing)))
 
 
 def _level(crossing: Crossing) -> Level:
@@ -105,22 +100,26 @@ def _level(crossing: Crossing) -> Level:
 def _performance(report: Report, samples: Sequence[Sample]) -> str:
     """Return ``label=value[unit];warn;crit;min`` of each figure, those with thresholds first."""
     figures: dict[str, tuple[Metric, int | float | None]] = {}
-    ranges: dict[tuple[str, Level], str] = {}
+    held: dict[str, list[Crossing]] = {}
     for crossing in report.thresholds:
-        threshold = parse(crossing.expression, crossing.level)
-        figures[_label(threshold)] = threshold.metric, crossing.value
-        if crossing.value is not None:
-            ranges[_label(threshold), crossing.level] = _range(threshold, crossing.limit)
+        held.setdefault(_label(_threshold(crossing)), []).append(crossing)
+    for label, crossings in held.items():
+        worst = _worst_first(crossings)[0]
+        figures[label] = _threshold(worst).metric, worst.value
     for text in SHOWN:
         threshold = parse(text, Level.OK)
         value = _value(threshold, samples, frames=report.frames)
         if value is not None:
             figures.setdefault(_label(threshold), (threshold.metric, value))
     return " ".join(
-        f"{label}={_measured(metric, value)};{ranges.get((label, Level.WARNING), '')}"
-        f";{ranges.get((label, Level.CRITICAL), '')};{_LEAST.get(metric.name, 0)}"
+        f"{label}={_measured(metric, value)};{_range(held.get(label, ()), Level.WARNING, value)}"
+        f";{_range(held.get(label, ()), Level.CRITICAL, value)};{_LEAST.get(metric.name, 0)}"
         for label, (metric, value) in figures.items()
     )
+
+
+def _threshold(crossing: Crossing) -> Threshold:
+    return parse(crossing.expression, crossing.level)
 
 
 def _value(threshold: Threshold, samples: Sequence[Sample], *, frames: bool) -> int | float | None:
@@ -130,11 +129,17 @@ def _value(threshold: Threshold, samples: Sequence[Sample], *, frames: bool) -> 
         return None  # a host without blocks of that size
 
 
-def _range(threshold: Threshold, limit: float) -> str:
-    """Return the range that alerts where a threshold is crossed, as a bare number where one says it."""
-    if threshold.comparison == ">" and limit >= 0 and threshold.metric.name not in _LEAST:
-        return number_text(limit)
-    return _RANGES[threshold.comparison](number_text(limit))
+def _range(crossings: Iterable[Crossing], level: Level, value: float | None) -> str:
+    """Return the range that alerts where any threshold of a level is crossed, all of them for one figure.
+
+    It is left out where no range says that, also where they are about different values of the figure: the
+    most of several zones, and the least.
+    """
+    mine = [crossing for crossing in crossings if crossing.level is level]
+    if value is None or not mine or any(crossing.value != value for crossing in mine):
+        return ""
+    limits = [(_threshold(crossing).comparison, crossing.limit) for crossing in mine]
+    return range_text(limits, bare=_threshold(mine[0]).metric.name not in _LEAST) or ""
 
 
 def _label(threshold: Threshold) -> str:

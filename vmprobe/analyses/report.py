@@ -12,16 +12,17 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from vmprobe.analyses.evidence import Evidence, why_missing
 from vmprobe.analyses.frag import FRAMES, frag
+from vmprobe.analyses.process import MEMORY
 from vmprobe.analyses.record import NO_HISTORY
 from vmprobe.analyses.report_answer import Cost, Obtainable, Report
 from vmprobe.analyses.report_words import Figures, advice, verdict
-from vmprobe.analyses.show import MissingPart
+from vmprobe.analyses.show import MissingPart, unread
 from vmprobe.bridge.frag import compaction_hpage_order, order_of
 from vmprobe.bridge.obtainable import obtainable_now, room_for, zones_free
 from vmprobe.errors import PrivilegeError, SnapshotError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from vmprobe.analyses.frag_answer import Frag
     from vmprobe.analyses.record import History, Record
@@ -126,7 +127,7 @@ def report(
         thresholds=(),
         advice=advice(figures),
         cost=cost or snapshot_cost(snapshot),
-        missing=_distinct((*fragmented.missing, *forecast.missing, *lacking)),
+        missing=_distinct((*fragmented.missing, *forecast.missing, *lacking, *_closed(snapshot))),
     )
     return shortened(answer, top)
 
@@ -149,7 +150,7 @@ def snapshot_cost(snapshot: Snapshot) -> Cost:
 
 def _forecast_orders(snapshot: Snapshot) -> tuple[int, ...]:
     """Return the orders of which is told what compaction would give; the smallest may be too small to ask."""
-    orders = (order_of(nr_bytes, snapshot) for nr_bytes in (SMALLEST_BYTES, LARGEST_BYTES))
+    orders = (order_of(nr_bytes, snapshot.page_size) for nr_bytes in (SMALLEST_BYTES, LARGEST_BYTES))
     return tuple(order for order in (*orders, compaction_hpage_order(snapshot.page_size)) if order > 0)
 
 
@@ -211,6 +212,14 @@ def _events(evidence: Evidence) -> dict[str, int]:
         value for name, value in counted.items() if name == ALLOCSTALL or name.startswith(f"{ALLOCSTALL}_")
     ]
     return found | ({ALLOCSTALL: sum(stalls)} if stalls else {})
+
+
+def _closed(snapshot: Snapshot) -> Iterator[MissingPart]:
+    """Name the processes whose memory could not be read: what they map has no owner here."""
+    for row in unread(snapshot):
+        if row.what == MEMORY:
+            times = f" ({row.count} times)" if row.count > 1 else ""
+            yield MissingPart(MEMORY, f"{row.reason}{times}{f'; needs {row.needs}' if row.needs else ''}")
 
 
 def _distinct(parts: Iterable[MissingPart]) -> tuple[MissingPart, ...]:

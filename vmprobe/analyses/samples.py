@@ -28,7 +28,8 @@ HIGH: Final = "after_compaction_at_most"
 WHEN: Final = (NOW, LOW, MID, HIGH)
 """When blocks are `obtainable`."""
 
-BLOCKER_KINDS: Final = ("process", "cgroup", "slab", "page tables", "kernel", "pinned", "unknown")
+UNKNOWN: Final = "unknown"
+BLOCKER_KINDS: Final = ("process", "cgroup", "slab", "page tables", "kernel", "pinned", UNKNOWN)
 """Kinds of owners of `vmprobe.bridge.blockers.BlockerRow`, which leaves out those that hold nothing."""
 
 
@@ -89,8 +90,20 @@ def _pageblocks(report: Report) -> Figures:
             yield (*_zone(zone), content), count
 
 
+def _whole_pageblocks(report: Report) -> Value:
+    return None if report.frag.held is None else report.frag.held.pageblocks
+
+
 def _unmovable_pageblocks(report: Report) -> Value:
-    return None if report.frag.held is None else report.frag.held.held_pageblocks
+    """Return the pageblocks that are held by more than pages of which nothing is known."""
+    unknown = _unknown_pageblocks(report)
+    return None if report.frag.held is None or unknown is None else report.frag.held.held_pageblocks - unknown
+
+
+def _unknown_pageblocks(report: Report) -> Value:
+    if report.frag.blockers is None:
+        return None
+    return sum(row.alone_pageblocks for row in report.frag.blockers if row.kind == UNKNOWN)
 
 
 def _trapped_free_bytes(report: Report) -> Value:
@@ -147,7 +160,9 @@ _FIGURES: Final[dict[str, Callable[[Report], Figures]]] = {
     "score_percent": _score,
     "obtainable": _obtainable,
     "pageblocks": _pageblocks,
+    "whole_pageblocks": _alone(_whole_pageblocks),
     "unmovable_pageblocks": _alone(_unmovable_pageblocks),
+    "unknown_pageblocks": _alone(_unknown_pageblocks),
     "trapped_free_bytes": _alone(_trapped_free_bytes),
     "blocker_pageblocks": _blocker_pageblocks,
     "mapped_frames": _mapped_frames,

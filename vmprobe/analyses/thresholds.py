@@ -20,6 +20,7 @@ from vmprobe.analyses.threshold import (
     plain,
 )
 from vmprobe.analyses.threshold_text import parse
+from vmprobe.bridge.frag import order_of
 from vmprobe.errors import UsageError
 from vmprobe.metrics import Combine
 from vmprobe.units import bytes_text
@@ -45,7 +46,7 @@ _BADNESS: Final[dict[str, Callable[[int | float, int | float], int | float]]] = 
 }
 """How near a value is to the limit, or how far beyond."""
 
-_AS_ROOT: Final = "a scan of page frames, which was not made: leave out --no-frames, as root"
+_AS_ROOT: Final = "a scan of page frames, which this report lacks: make one as root, without --no-frames"
 
 
 def hold(threshold: Threshold, samples: Sequence[Sample], *, frames: bool) -> Crossing:
@@ -82,7 +83,7 @@ def hold(threshold: Threshold, samples: Sequence[Sample], *, frames: bool) -> Cr
         return _unknown(threshold, _why_missing(threshold.metric, frames=frames, forecast=forecast))
     limit = threshold.limit
     if threshold.percent:
-        limit = plain(Fraction(str(limit)) * _pageblocks(samples) / 100)
+        limit = plain(Fraction(str(limit)) * _pageblocks(threshold.metric, samples) / 100)
     return _held(threshold, chosen, limit)
 
 
@@ -91,7 +92,7 @@ def _selectors(threshold: Threshold, samples: Iterable[Sample]) -> list[Selector
     if threshold.name not in SIZES:
         return list(threshold.selectors)
     (page,) = (sample.value for sample in samples if sample.name == "page_size_bytes")
-    order = int(SIZES[threshold.name] // page).bit_length() - 1
+    order = order_of(SIZES[threshold.name], int(page))
     return [*threshold.selectors, Selector("order", "=", order)]
 
 
@@ -123,12 +124,14 @@ def _unknown(threshold: Threshold, why: str) -> Crossing:
     return Crossing(threshold.text, threshold.level, None, threshold.limit, None, reason)
 
 
-def _pageblocks(samples: Iterable[Sample]) -> int:
-    """Return how many pageblocks have memory."""
+def _pageblocks(metric: Metric, samples: Iterable[Sample]) -> int:
+    """Return how many pageblocks there are, as the metric counts them.
+
+    One that two zones share counts in both where they are counted by zone, and once where they are not.
+    """
+    name = "pageblocks" if "zone" in metric.labels else "whole_pageblocks"
     return sum(
-        int(sample.value)
-        for sample in samples
-        if sample.name == "pageblocks" and sample.labels[-1] != "absent"
+        int(sample.value) for sample in samples if sample.name == name and sample.labels[-1:] != ("absent",)
     )
 
 

@@ -97,8 +97,10 @@ def kernel_rules(snapshot: Snapshot) -> KernelRules:
     moves large folios since 6.9; of a kernel with those folders but without statistics (6.8, 6.9) it is not
     known. vmstat counts what khugepaged scans since 6.2; pages that are stepped over count as scanned since
     6.4, and a block is finished that a batch was taken from since 6.3: of 6.2 and 6.3 the count of scanned
-    pages alone may be off.
+    pages alone may be off. Without counters the newest are taken.
     """
+    if not snapshot.has("counters"):
+        return KernelRules(Rules(), ())
     names = {
         (source, scope if source == "thp" else name)
         for source, scope, name in snapshot.table("counters").rows("source", "scope", "name")

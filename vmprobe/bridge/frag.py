@@ -37,6 +37,7 @@ __all__ = [
     "fragmentation_score_node",
     "indices",
     "order_of",
+    "pageblock_order",
     "usable_pages",
     "wmarks",
 ]
@@ -132,7 +133,7 @@ def contiguity(
     total = None if None in present or not present else sum(each for each in present if each is not None)
     rows = []
     for nr_bytes in SIZES_BYTES:
-        order = order_of(nr_bytes, snapshot)
+        order = order_of(nr_bytes, snapshot.page_size)
         could = None if potential is None else potential(order)
         now = None if could is None else could.now << order
         if nr_free is not None and order < len(nr_free[0]):
@@ -154,9 +155,15 @@ def contiguity(
     return tuple(rows)
 
 
-def order_of(nr_bytes: int, snapshot: Snapshot) -> int:
+def order_of(nr_bytes: int, page_size: int) -> int:
     """Return log2 of the pages in a block of that size."""
-    return (nr_bytes // snapshot.page_size).bit_length() - 1
+    return (nr_bytes // page_size).bit_length() - 1
+
+
+def pageblock_order(snapshot: Snapshot) -> int:
+    """Return the order of a pageblock; that of a huge page where the snapshot does not tell."""
+    order: int | None = snapshot.manifest.get("pageblock_order")
+    return compaction_hpage_order(snapshot.page_size) if order is None else order
 
 
 def usable_pages(nr_free: Sequence[int], order: int) -> int:

@@ -93,6 +93,8 @@ def _pins(snapshot: Snapshot, outcomes: Sequence[Outcome], pins: Pins) -> Iterat
 
 def _pinning(snapshot: Snapshot) -> str:
     """Return name and pid of those who pin most, by VmPin."""
+    if not snapshot.has("tasks"):
+        return ""
     names = ("vm_pin_bytes", "pid", "comm")
     rows = [row for row in snapshot.table("tasks", names).rows(*names) if row[0]]
     rows.sort(key=lambda row: (-row[0], row[1]))

@@ -97,11 +97,13 @@ def intervals(
         found = run(other, strategy, outcomes[0].order, nr_blocks, single_entry=single_entry)
         return [outcome.gained_blocks for outcome in found]
 
+    # A saved snapshot is read by one thread at a time.
+    rooms = [pcp_room(snapshot, outcome.before) for outcome in outcomes] if strategy == "linux" else []
     with ThreadPoolExecutor(NR_THREADS) as threads:
         others = threads.map(again, hosts)
         held, churned = [], []
         if strategy == "linux":
-            held = list(threads.map(lambda rules: _held_back(snapshot, rules, outcomes), kernels))
+            held = list(threads.map(lambda rules: _held_back(rooms, rules, outcomes), kernels))
             churned = list(threads.map(lambda seed: _churned(made, seed, outcomes), CHURN_SEEDS))
         runs = [first, *others, *held]
     churned.append(first)
@@ -140,9 +142,8 @@ def _other_types(layout: ZoneLayout) -> ZoneLayout:
     return layout if layout.other_targets is None else replace(layout, targets=layout.other_targets)
 
 
-def _held_back(snapshot: Snapshot, rules: Rules, outcomes: Sequence[Outcome]) -> list[int]:
-    """Return the blocks gained by zone where per-CPU lists keep what they can."""
-    rooms = [pcp_room(snapshot, outcome.before) for outcome in outcomes]
+def _held_back(rooms: Sequence[int], rules: Rules, outcomes: Sequence[Outcome]) -> list[int]:
+    """Return the blocks gained by zone where per-CPU lists keep as many pages as `rooms` says."""
     return [
         linux(outcome.before, outcome.order, replace(rules, pcp_high=room)).gained_blocks
         for outcome, room in zip(outcomes, rooms, strict=True)

@@ -182,7 +182,7 @@ def _with_stand_ins(vmas: VmaTable, mms: NDArray[np.int64], end_vpn: int) -> Vma
 
 def unseen(snapshot: Snapshot) -> Unseen:
     """Return who may map frames without being in the page tables that were read."""
-    if snapshot.selective:
+    if snapshot.selective or not snapshot.has("tasks"):
         return Unseen(None, None, None, None)
     names = ("kernel_thread", "error", "state", "rss_pages")
     closed = [row[2:] for row in snapshot.table("tasks", names).rows(*names) if row[1] and not row[0]]

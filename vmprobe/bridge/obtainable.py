@@ -55,13 +55,21 @@ class ZoneFree(NamedTuple):
         return sum(nr << of - order for of, nr in enumerate(self.nr_free) if of >= order)
 
 
+def free_lists(snapshot: Snapshot) -> dict[tuple[int, str], tuple[int, ...]] | None:
+    """Return the free blocks of each zone by order, by node and name; None where they were not read."""
+    if not snapshot.has("free_areas"):
+        return None
+    found: dict[tuple[int, str], list[int]] = {}
+    for node, zone, _, nr in sorted(snapshot.table("free_areas").rows("node", "zone", "order", "nr_free")):
+        found.setdefault((node, zone), []).append(nr)
+    return {key: tuple(blocks) for key, blocks in found.items()}
+
+
 def zones_free(snapshot: Snapshot) -> tuple[ZoneFree, ...] | None:
     """Return what is free in each zone that has memory; None where it is not known of any of them."""
-    if not snapshot.has("free_areas") or not snapshot.has("zones"):
+    lists = free_lists(snapshot)
+    if lists is None or not snapshot.has("zones"):
         return None
-    lists: dict[tuple[int, str], list[int]] = {}
-    for node, zone, _, nr in sorted(snapshot.table("free_areas").rows("node", "zone", "order", "nr_free")):
-        lists.setdefault((node, zone), []).append(nr)
     reserves = lowmem_reserves(snapshot)
     found = []
     columns = ("node", "zone", "present_pages", "wmark_min", "boost")
@@ -71,7 +79,7 @@ def zones_free(snapshot: Snapshot) -> tuple[ZoneFree, ...] | None:
         if wmark_min is None or (node, zone) not in lists:
             return None
         reserve = wmark_min - (boost or 0) + reserves.get((node, zone), 0)
-        found.append(ZoneFree(node, zone, tuple(lists[node, zone]), reserve))
+        found.append(ZoneFree(node, zone, lists[node, zone], reserve))
     return tuple(found)
 
 

@@ -1,7 +1,7 @@
 """``vmprobe VERB``: finds the verb, and turns errors into one line and an exit status.
 
 ========  ===========================================================
-0         fine
+0         fine; also where another run holds the lock (report --lock)
 1         the answer is bad news (a verb says so itself)
 2         wrong usage
 3         the input could not be read, or the answer not be written
@@ -30,6 +30,7 @@ import click
 
 import vmprobe
 from vmprobe.errors import InputError, OutputError, OverlapError, PrivilegeError, UsageError, VmprobeError
+from vmprobe.units import plain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,6 +52,7 @@ _STATUS: Final[tuple[tuple[type[VmprobeError], int], ...]] = (
     (PrivilegeError, 4),
     (OverlapError, 0),
 )
+CUT_SHORT: Final = "interrupted; no answer was given"
 DEFECT: Final = 70
 INTERRUPTED: Final = 130
 BROKEN_PIPE: Final = 141
@@ -161,7 +163,7 @@ def _failed(error: BaseException, state: State) -> int:
     if state.debug and not isinstance(error, click.exceptions.ClickException):
         traceback.print_exception(error)
     if isinstance(error, KeyboardInterrupt | click.exceptions.Abort):
-        _complain("interrupted; no answer was given")
+        _complain(CUT_SHORT)
         return INTERRUPTED
     if isinstance(error, click.exceptions.ClickException):
         return _wrong_usage(error)
@@ -185,10 +187,15 @@ def _unknown(error: BaseException) -> int:
         message = error.format_message()
     elif isinstance(error, VmprobeError):
         message = f"{error.message}; {error.hint}" if error.hint else error.message
+    elif isinstance(error, KeyboardInterrupt | click.exceptions.Abort):
+        message = CUT_SHORT
     else:
-        message = f"interrupted or a defect: {type(error).__name__}: {error}"
-    line, status = unknown_line(_one_line(message))
-    click.echo(line)
+        message = f"a defect: {type(error).__name__}: {error}"
+    line, status = unknown_line(plain(message))
+    try:
+        click.echo(line)
+    except OSError:
+        _discard_output()  # nobody reads it; the status still tells
     return status
 
 
@@ -207,20 +214,15 @@ def _complain(message: str, hint: str | None = None) -> None:
     """Write a message and its hint to stderr, one line each."""
     if sys.stderr is None:
         return
-    lines = [f"{PROGRAM}: {_one_line(message)}"]
+    lines = [f"{PROGRAM}: {plain(message)}"]
     if hint:
-        lines.append(f"hint: {_one_line(hint)}")
+        lines.append(f"hint: {plain(hint)}")
     try:
         sys.stderr.write("\n".join(lines) + "\n")
         sys.stderr.flush()
     except OSError:
         # Nobody listens; the exit status still tells.
         return
-
-
-def _one_line(text: str) -> str:
-    """Return `text` without line ends and without anything that a terminal would obey."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def _discard_output() -> None:

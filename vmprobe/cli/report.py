@@ -12,7 +12,7 @@ from vmprobe.cli.options import debug_option, json_option, root_options, snapsho
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-FILE: Any = click.Path(dir_okay=False, path_type=Path)
+FILE: Any = click.Path(readable=False, path_type=Path)  # what it cannot be is told by who writes it
 
 
 def _output_options(function: Callable[..., Any]) -> Callable[..., Any]:

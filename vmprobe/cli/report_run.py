@@ -1,14 +1,15 @@
-"""What ``vmprobe report`` does: take or open, ask, compare with the history and with thresholds, write."""
+"""What ``vmprobe report`` does: take or open, ask, compare with the history, hold thresholds, write, say."""
 
 from __future__ import annotations
 
+import os.path
 import shutil
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from vmprobe.errors import InputError, UsageError
+from vmprobe.errors import InputError, UsageError, VmprobeError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,8 +64,26 @@ class Choices:
             raise UsageError(
                 "a report that runs by itself takes a snapshot each time", hint="leave out SNAPSHOT"
             )
+        self._demand_different_files()
         if self.every_minutes is not None and not self.scheduled:
             raise UsageError("--every is for --print-cron and --print-systemd")
+
+    def _demand_different_files(self) -> None:
+        """Refuse to write two things into one file, or into the snapshot that the report is about."""
+        files = {"--history": self.history, "--lock": self.lock, "--openmetrics": self.openmetrics,
+                 "--html": self.html}  # fmt: skip
+        if self.history is not None:
+            files["the lock of --history"] = self.history.with_name(f"{self.history.name}.lock")
+        seen: dict[str, str] = {}
+        for option, file in files.items():
+            if file is None:
+                continue
+            place = os.path.realpath(file)
+            other = seen.setdefault(place, option)
+            if other != option:
+                raise UsageError(f"{other} and {option} are the same file: {file}", hint="name two files")
+            if self.path is not None and Path(place).is_relative_to(os.path.realpath(self.path)):
+                raise UsageError(f"{option} {file} is a part of SNAPSHOT", hint="name another file")
 
     @property
     def scheduled(self) -> bool:
@@ -92,7 +111,7 @@ def run(choices: Choices) -> int:
     """Make the report and return the exit status."""
     thresholds = _thresholds(choices)
     if choices.scheduled:
-        return _print_schedule(choices)
+        return _print_schedule(choices, thresholds)
     if choices.path is None and not choices.full_speed:
         from vmprobe.sources.priority import yield_to_others
 
@@ -116,10 +135,16 @@ def _thresholds(choices: Choices) -> list[Threshold]:
     return failing + [parse(text, Level.WARNING) for text in choices.warn_when]
 
 
-def _print_schedule(choices: Choices) -> int:
+def _print_schedule(choices: Choices, thresholds: Sequence[Threshold]) -> int:
     from vmprobe.cli.output import stdout
     from vmprobe.render.schedule import Job, cron_text, systemd_text
 
+    lacking = next((each for each in thresholds if each.metric.frames), None)
+    if choices.frames is False and lacking is not None:
+        raise UsageError(
+            f"threshold {lacking.text!r} takes a scan of page frames, and no run would make one",
+            hint="leave out --no-frames or the threshold",
+        )
     job = Job(_program(), choices.words, choices.every_minutes or EVERY_MINUTES)
     stdout().write(cron_text(job) if choices.print_cron else systemd_text(job))
     return 0
@@ -150,9 +175,11 @@ class Made(NamedTuple):
     snapshot
         Of which it tells.
     past
-        Runs of the history, with this one at the end once it is kept.
+        Runs of the history, oldest first, and this one among them once it was compared with them.
     known
         Verified forecasts.
+    now
+        What the history is to keep of it; None without one.
     """
 
     answer: Report
@@ -160,20 +187,20 @@ class Made(NamedTuple):
     snapshot: Snapshot
     past: tuple[Kept, ...]
     known: History
+    now: Kept | None = None
 
 
 def _report(choices: Choices, thresholds: Sequence[Threshold]) -> int:
     made = _made(choices)
     if choices.history is not None:
-        made = _remembered(made, choices.history)
+        made = _compared(made)
     if thresholds:
         from vmprobe.analyses.thresholds import hold
 
         frames = made.answer.frames
         held = tuple(hold(each, made.samples, frames=frames) for each in thresholds)
         made = made._replace(answer=replace(made.answer, thresholds=held))
-    _write_files(made, choices)
-    return _say(made, choices)
+    return _say(made, choices, _write_files(made, choices))
 
 
 def _made(choices: Choices) -> Made:
@@ -219,46 +246,78 @@ def _past(history: Path | None) -> tuple[Kept, ...]:
     return read(history, names=NAMES, least_order=LEAST_ORDER)
 
 
-def _remembered(made: Made, history: Path) -> Made:
-    """Append the report to the history, and return it with what that says."""
+def _compared(made: Made) -> Made:
+    """Return the report with what the history says of it."""
     from vmprobe.analyses.kept import kept
     from vmprobe.analyses.report import shortened
     from vmprobe.analyses.trend import since_last, trend
+
+    now = kept(shortened(made.answer, KEPT_OWNERS), made.samples, made.snapshot.manifest)
+    answer = replace(made.answer, since=since_last(made.past, now), trend=trend(made.past, now))
+    # A saved snapshot may be older than runs that are kept.
+    past = sorted((*made.past, now), key=lambda kept: kept.run.time)
+    return made._replace(answer=answer, past=tuple(past), now=now)
+
+
+def _write_files(made: Made, choices: Choices) -> VmprobeError | None:
+    """Write history and files, each whatever becomes of the others; return the first error."""
+    errors = []
+    for path, write in (
+        (choices.history, _append),
+        (choices.openmetrics, _write_metrics),
+        (choices.html, _write_page),
+    ):
+        if path is not None:
+            try:
+                write(path, made)
+            except VmprobeError as error:
+                errors.append(error)
+    return errors[0] if errors else None
+
+
+def _append(path: Path, made: Made) -> None:
     from vmprobe.store.history import append
 
-    boot_id = made.snapshot.manifest["host"].get("boot_id")
-    now = kept(shortened(made.answer, KEPT_OWNERS), made.samples, boot_id=boot_id)
-    append(history, now)
-    answer = replace(made.answer, since=since_last(made.past, now), trend=trend(made.past, now))
-    return made._replace(answer=answer, past=(*made.past, now))
+    assert made.now is not None
+    append(path, made.now)
 
 
-def _write_files(made: Made, choices: Choices) -> None:
-    if choices.openmetrics is not None:
-        from vmprobe.render.openmetrics import metrics_text
-        from vmprobe.store.single_file import write_whole
+def _write_metrics(path: Path, made: Made) -> None:
+    from vmprobe.render.openmetrics import metrics_text
+    from vmprobe.store.single_file import write_whole
 
-        # The node exporter is another user.
-        write_whole(choices.openmetrics, metrics_text(made.samples).encode(), mode=0o644)
-    if choices.html is not None:
-        from vmprobe.analyses.page_inputs import page_inputs
-        from vmprobe.render.html import html_page
-        from vmprobe.store.single_file import write_whole
-
-        inputs = page_inputs(made.snapshot, made.answer, made.past, made.known)
-        write_whole(choices.html, html_page(inputs))
+    # The node exporter is another user.
+    write_whole(path, metrics_text(made.samples).encode(), mode=0o644)
 
 
-def _say(made: Made, choices: Choices) -> int:
-    """Write to standard output, and return the exit status."""
+def _write_page(path: Path, made: Made) -> None:
+    from vmprobe.analyses.page_inputs import page_inputs
+    from vmprobe.render.html import html_page
+    from vmprobe.store.single_file import write_whole
+
+    inputs = page_inputs(made.snapshot, made.answer, made.past, made.known)
+    write_whole(path, html_page(inputs))
+
+
+def _say(made: Made, choices: Choices, failed: VmprobeError | None) -> int:
+    """Write to standard output, and return the exit status.
+
+    Raises
+    ------
+    VmprobeError
+        The one that writing a file `failed` with, after the report; of a plugin's line only where that would
+        be OK or UNKNOWN, since a limit that is crossed is worse.
+    """
     from vmprobe.analyses.report_answer import Level
 
     answer = made.answer
     if choices.plugin:
-        from vmprobe.analyses.plugin import status_line
+        from vmprobe.analyses.plugin import STATUS, status_line
         from vmprobe.cli.output import stdout
 
         line, status = status_line(answer, made.samples)
+        if failed is not None and status not in (STATUS[Level.WARNING], STATUS[Level.CRITICAL]):
+            raise failed
         stdout().write(f"{line}\n")
         return status
     from vmprobe.analyses.report import shortened
@@ -267,6 +326,8 @@ def _say(made: Made, choices: Choices) -> int:
 
     top = choices.top if choices.as_json or choices.top is not None else TOP
     write_answer(shortened(answer, top), layout, as_json=choices.as_json)
+    if failed is not None:
+        raise failed
     if any(row.crossed and row.level is Level.CRITICAL for row in answer.thresholds):
         return 1
     unknown = next((row for row in answer.thresholds if row.crossed is None), None)

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import re
 import stat
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 _FLAGS: Final = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
 _MAX_BYTES: Final = 128
 """Of what a holder writes about itself; more is not ours and is not repeated."""
+_OURS: Final = re.compile(rb"pid \d+, since \S+\n")
 
 
 @contextmanager
@@ -41,16 +43,18 @@ def only_run(path: Path) -> Iterator[None]:
     OverlapError
         Another process holds it.
     OutputError
-        The file cannot be opened or locked.
+        The file cannot be opened or locked, or is something else that would be lost.
     """
     descriptor = _open(path)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise OverlapError(_holder(descriptor)) from None
+            raise OverlapError(_written(descriptor).decode("ascii", "backslashreplace").strip()) from None
         except OSError as error:
             raise _no_lock(path, error.strerror) from error
+        if os.fstat(descriptor).st_size and not _OURS.match(_written(descriptor)):
+            raise _no_lock(path, "holds something else than the words of a lock")
         with contextlib.suppress(OSError):  # a full disk takes the words, not the lock
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, _about_us(), 0)
@@ -81,9 +85,9 @@ def _about_us() -> bytes:
     return f"pid {os.getpid()}, since {datetime.now(UTC).isoformat(timespec='seconds')}\n".encode()
 
 
-def _holder(descriptor: int) -> str:
-    """Return what the holder wrote about itself, empty where it has not come to it."""
+def _written(descriptor: int) -> bytes:
+    """Return what a holder wrote about itself, empty where it has not come to it."""
     try:
-        return os.pread(descriptor, _MAX_BYTES, 0).decode("ascii", "backslashreplace").strip()
+        return os.pread(descriptor, _MAX_BYTES, 0)
     except OSError:
-        return ""
+        return b""

@@ -41,9 +41,9 @@ def write_whole(path: Path, data: bytes, *, mode: int = 0o600) -> None:
         is as it was, or the new one is there whole where only its way to stable storage failed; nothing else
         of the attempt stays.
     """
-    _check(path)
-    remove_leftovers(path.parent)
     try:
+        _check(path)
+        remove_leftovers(path.parent)
         with staging_folder(path) as folder:
             whole = folder / "whole"
             _write(whole, data, mode)

@@ -56,6 +56,14 @@ def check_target(path: str | os.PathLike[str], *, force: bool = False) -> None:
     target = Path(path)
     if target.name in ("", ".."):
         raise OutputError(f"{target}: is not a name for a new folder")
+    with _output_errors(target):
+        _check(target, force=force)
+        remove_leftovers(target.parent)
+        with staging_folder(target):
+            pass
+
+
+def _check(target: Path, *, force: bool) -> None:
     if os.path.lexists(target):
         if not _is_snapshot(target):
             raise OutputError(
@@ -65,9 +73,6 @@ def check_target(path: str | os.PathLike[str], *, force: bool = False) -> None:
             raise OutputError(f"{target}: exists", hint="--force replaces it, or choose another name")
     if not target.parent.is_dir():
         raise OutputError(f"{target}: there is no folder {target.parent}", hint="make the folder first")
-    remove_leftovers(target.parent)
-    with _output_errors(target), staging_folder(target):
-        pass
 
 
 def write(snapshot: Snapshot, path: str | os.PathLike[str], *, force: bool = False) -> WrittenSnapshot:
