@@ -23,6 +23,7 @@ from vmprobe.analyses.quirks import trust_ksm
 from vmprobe.analyses.sharing import sharing
 from vmprobe.analyses.show import MissingPart
 from vmprobe.bridge.frag import indices
+from vmprobe.bridge.obtainable import free_lists
 from vmprobe.bridge.pageclass import classes
 from vmprobe.errors import PrivilegeError, SnapshotError
 
@@ -106,10 +107,8 @@ def order_changes(both: Both) -> tuple[OrderChange, ...]:
 
 def _zone_figures(snapshot: Snapshot) -> dict[tuple[int, str, int], tuple[int | None, ...]]:
     """Return free blocks and both indices by node, zone and order."""
-    lists: dict[tuple[int, str], list[int]] = {}
-    names = ("node", "zone", "order", "nr_free")
-    for node, zone, _, nr_free in sorted(snapshot.table("free_areas", names).rows(*names)):
-        lists.setdefault((node, zone), []).append(nr_free)
+    lists = free_lists(snapshot)
+    assert lists is not None
     figures: dict[tuple[int, str, int], tuple[int | None, ...]] = {}
     for (node, zone), blocks in lists.items():
         told = indices(blocks)

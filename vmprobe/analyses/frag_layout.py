@@ -24,6 +24,15 @@ CONTENTS: Final = {
 }
 """Label of each content of a pageblock."""
 
+HELD: Final = (
+    ("pageblocks", "pageblocks", Kind.COUNT),
+    ("alone_pageblocks", "alone", Kind.COUNT),
+    ("full_pageblocks", "full", Kind.COUNT),
+    ("pages", "pages", Kind.COUNT),
+    ("trapped_free_pages", "trapped", Kind.COUNT),
+)
+"""Columns of what an owner, or a kind of them, holds."""
+
 AGREE: Final = {  # the frames, against the free lists that buddyinfo counted
     "exact": "add up to the same blocks",
     "within_drift": "differ within the drift while they were read",
@@ -151,20 +160,13 @@ def blocker_parts(answer: Frag) -> list[Part]:
     """Return who holds them; nothing without frames."""
     if answer.blockers is None or answer.owners is None or answer.held is None:
         return []
-    figures = (
-        ("pageblocks", "pageblocks", Kind.COUNT),
-        ("alone_pageblocks", "alone", Kind.COUNT),
-        ("full_pageblocks", "full", Kind.COUNT),
-        ("pages", "pages", Kind.COUNT),
-        ("trapped_free_pages", "trapped", Kind.COUNT),
-    )
     parts: list[Part] = [
-        grid("Who holds pageblocks", answer.blockers, ("kind", "kind", Kind.TEXT), *figures),
+        grid("Who holds pageblocks", answer.blockers, ("kind", "kind", Kind.TEXT), *HELD),
         Note("", (SEVERAL,)),
     ]
     if answer.owners:
         names = (("kind", "kind", Kind.TEXT), ("owner", "owner", Kind.TEXT), ("pid", "pid", Kind.TEXT))
-        parts.append(grid("Owners", answer.owners, *names, *figures))
+        parts.append(grid("Owners", answer.owners, *names, *HELD))
     if answer.owners_left_out:
         nr = count_text(answer.owners_left_out)
         parts.append(Note("", (f"{nr} more owners; --top shows more of them.",)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from vmprobe.analyses.frag_layout import AGREE
+from vmprobe.analyses.frag_layout import AGREE, HELD
 from vmprobe.analyses.parts import Column, Fact, Facts, Grid, Kind, grid
 from vmprobe.bridge.frag import debugfs_text
 
@@ -22,14 +22,6 @@ MOST_RUNS: Final = 30
 """Runs in the table below the trend lines; the latest."""
 CURVE_ROWS: Final = 12
 """Rows of the table below a curve, before its cliff."""
-
-_HELD: Final = (
-    ("pageblocks", "pageblocks", Kind.COUNT),
-    ("alone_pageblocks", "alone", Kind.COUNT),
-    ("full_pageblocks", "full", Kind.COUNT),
-    ("pages", "pages", Kind.COUNT),
-    ("trapped_free_pages", "trapped", Kind.COUNT),
-)
 
 
 def obtainable(report: Report) -> Grid:
@@ -115,13 +107,13 @@ def time_text(time: str) -> str:
 
 def kinds(frag: Frag) -> Grid:
     """Return who holds pageblocks, by kind."""
-    return grid("Kinds of owners", frag.blockers or (), ("kind", "kind", Kind.TEXT), *_HELD)
+    return grid("Kinds of owners", frag.blockers or (), ("kind", "kind", Kind.TEXT), *HELD)
 
 
 def owners(frag: Frag) -> Grid:
     """Return who holds pageblocks."""
     names = (("kind", "kind", Kind.TEXT), ("owner", "owner", Kind.TEXT), ("pid", "pid", Kind.TEXT))
-    return grid("Owners", (frag.owners or ())[:MOST_OWNERS], *names, *_HELD)
+    return grid("Owners", (frag.owners or ())[:MOST_OWNERS], *names, *HELD)
 
 
 def owners_left_out(frag: Frag) -> int:
