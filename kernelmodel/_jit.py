@@ -18,7 +18,7 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
@@ -35,7 +35,7 @@ counting, and 13 with both.
 """
 
 _marked: Final[dict[int, FunctionType]] = {}
-_compiled: Final[dict[FunctionType, Any]] = {}
+_compiled: Final[dict[tuple[FunctionType, ...], Any]] = {}
 
 
 def jit(function: F) -> F:
@@ -45,7 +45,9 @@ def jit(function: F) -> F:
     return function
 
 
-def compiled(function: F, *, pure: bool = False) -> F:
+def compiled(
+    function: F, *, pure: bool = False, given: Mapping[Callable[..., Any], Callable[..., Any]] | None = None
+) -> F:
     """Return the compiled twin of a marked function, or the function itself.
 
     The first call for each function loads numba and compiles, or finds the machine code of an earlier process
@@ -58,37 +60,60 @@ def compiled(function: F, *, pure: bool = False) -> F:
         A function marked with `jit`.
     pure
         True asks for the plain Python function even where there is numba.
+    given
+        Marked functions to be called in place of others: one loop, compiled once for each structure it
+        works on.
 
     Examples
     --------
     >>> @jit
+    ... def step(value):
+    ...     raise NotImplementedError
+    >>> @jit
     ... def double(value):
     ...     return 2 * value
+    >>> @jit
+    ... def twice(value):
+    ...     return step(step(value))
     >>> compiled(double, pure=True)(21)
     42
+    >>> compiled(twice, pure=True, given={step: double})(3)
+    12
     """
-    if pure or not HAVE_NUMBA:
+    plain = pure or not HAVE_NUMBA
+    if plain and not given:
         return function
     assert isinstance(function, FunctionType)
-    if function not in _compiled:
-        _compiled[function] = _compile(function)
-    twin: F = _compiled[function]
+    pairs = [(_marked[id(was)], _marked[id(is_)]) for was, is_ in (given or {}).items()]
+    key: tuple[FunctionType, ...] = (function, *(each for pair in pairs for each in pair))
+    if plain:
+        pure_twin: F = _with_callees(function, dict(pairs))
+        return pure_twin
+    if key not in _compiled:
+        _compiled[key] = _compile(function, dict(pairs))
+    twin: F = _compiled[key]
     return twin
 
 
-def _callees(function: FunctionType) -> dict[str, FunctionType]:
-    """Return the marked functions that `function` names, by that name."""
+_Given = dict[FunctionType, FunctionType]
+
+
+def _callees(function: FunctionType, given: _Given) -> dict[str, FunctionType]:
+    """Return the marked functions that `function` calls, by the names it has for them."""
     named = ((name, function.__globals__.get(name)) for name in function.__code__.co_names)
-    return {name: value for name, value in named if id(value) in _marked and isinstance(value, FunctionType)}
+    marked = {
+        name: value for name, value in named if id(value) in _marked and isinstance(value, FunctionType)
+    }
+    return {name: given.get(value, value) for name, value in marked.items()}
 
 
-def _reached(function: FunctionType) -> list[FunctionType]:
+def _reached(function: FunctionType, given: _Given) -> list[FunctionType]:
     """Return the marked functions that `function` reaches, callees before callers, itself last."""
     order: list[FunctionType] = []
 
     def visit(visited: FunctionType) -> None:
         if visited not in order:
-            for callee in _callees(visited).values():
+            for callee in _callees(visited, given).values():
                 visit(callee)
             order.append(visited)
 
@@ -96,10 +121,10 @@ def _reached(function: FunctionType) -> list[FunctionType]:
     return order
 
 
-def digest(function: FunctionType) -> str:
+def digest(function: FunctionType, given: _Given | None = None) -> str:
     """Return a short digest of the code of `function` and all it reaches, module constants included."""
     found = hashlib.sha256(repr(OPTIONS).encode())
-    for reached in _reached(function):
+    for reached in _reached(function, given or {}):
         code = reached.__code__
         constants = [
             (name, repr(reached.__globals__[name]))
@@ -110,19 +135,32 @@ def digest(function: FunctionType) -> str:
     return found.hexdigest()[:16]
 
 
-def _compile(function: FunctionType) -> Any:
+def _with_callees(function: FunctionType, given: _Given) -> Any:
+    """Return a plain copy of `function` in which it and all it reaches call what is given."""
+    twins: dict[int, Any] = {}
+    for reached in _reached(function, given):
+        twins[id(reached)] = _copy(reached, twins, given)
+    return twins[id(function)]
+
+
+def _copy(function: FunctionType, twins: dict[int, Any], given: _Given) -> FunctionType:
+    """Return a copy of `function` that calls twins."""
+    world = dict(function.__globals__)
+    world.update({name: twins[id(callee)] for name, callee in _callees(function, given).items()})
+    copy = FunctionType(function.__code__, world, function.__name__, function.__defaults__)
+    copy.__qualname__, copy.__module__ = function.__qualname__, function.__module__
+    return copy
+
+
+def _compile(function: FunctionType, given: _Given) -> Any:
     """Compile `function` and all it reaches; only the outermost is kept in numba's cache."""
     numba = importlib.import_module("numba")
     twins: dict[int, Any] = {}
-    for reached in _reached(function):
-        world = dict(reached.__globals__)
-        world.update({name: twins[id(callee)] for name, callee in _callees(reached).items()})
-        copy = FunctionType(reached.__code__, world, reached.__name__, reached.__defaults__)
+    for reached in _reached(function, given):
+        copy = _copy(reached, twins, given)
         outermost = reached is function
-        copy.__qualname__ = (
-            f"{reached.__qualname__}_{digest(function)}" if outermost else reached.__qualname__
-        )
-        copy.__module__ = reached.__module__
+        if outermost:
+            copy.__qualname__ += f"_{digest(function, given)}"
         twins[id(reached)] = _njit(numba, copy, cache=outermost)
     return twins[id(function)]
 

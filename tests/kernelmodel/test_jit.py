@@ -85,7 +85,7 @@ def test_what_cannot_be_kept_is_compiled_all_the_same(monkeypatch: pytest.Monkey
             return decorate
 
     monkeypatch.setattr(_jit.importlib, "import_module", lambda _name: Numba)
-    assert _jit._compile(outer)(np.arange(3)) == outer(np.arange(3))
+    assert _jit._compile(outer, {})(np.arange(3)) == outer(np.arange(3))
     assert asked == [False, True, False]
 
 
@@ -100,4 +100,31 @@ def test_another_failure_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(_jit.importlib, "import_module", lambda _name: Numba)
     with pytest.raises(RuntimeError, match="broken"):
-        _jit._compile(outer)
+        _jit._compile(outer, {})
+
+
+@jit
+def minus(value: int) -> int:
+    return -value
+
+
+@jit
+def through(values: np.ndarray) -> int:
+    return outer(values) + 1
+
+
+@pytest.mark.parametrize("pure", [True, False])
+def test_a_twin_calls_what_is_given_however_deep_it_is_called(pure: bool) -> None:
+    values = np.arange(4)
+    twin = compiled(through, pure=pure, given={inner: minus})
+    assert twin(values) == -5
+    assert compiled(through, pure=pure)(values) == through(values) == 47
+    assert digest(through, {inner: minus}) != digest(through)
+
+
+def test_what_is_given_must_be_marked() -> None:
+    def unmarked(value: int) -> int:
+        return value
+
+    with pytest.raises(KeyError):
+        compiled(through, pure=True, given={inner: unmarked})
