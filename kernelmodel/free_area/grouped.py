@@ -1,0 +1,381 @@
+"""``buddy-grouped``: Linux today, over the zones of a node.
+
+A request walks the zones downwards from the highest that will do, with less and less kept back::
+
+    step 0   watermark low, without mixing types of pageblocks (where the kernel asks for that)
+    step 1   watermark low
+    step 2   watermark min, and by priority what lies below it
+    step 3   who waits: HighAtomic reserves are given back, types may be mixed
+
+Mirrors: mm/page_alloc.c (6.15 and later): __alloc_pages, get_page_from_freelist, alloc_flags_nofragment,
+gfp_to_alloc_flags, should_reclaim_retry, __isolate_free_page; in each zone `kernelmodel.page_alloc`.
+Fidelity: no kswapd: it reclaims nothing, and a watermark boost is over with the request that woke it. Step 3
+comes before help, where the kernel reclaims first. Used frames are kept one by one, so that parts of a block
+can be given back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import numpy as np
+
+from kernelmodel._jit import compiled, jit
+from kernelmodel.compaction.zone_layout import FIRST_MOVABLE, LAST_MOVABLE, Frame
+from kernelmodel.errors import InvariantError
+from kernelmodel.free_area.interface import Functions, Priority
+from kernelmodel.free_area.policy import Policy
+from kernelmodel.geometry import Geometry
+from kernelmodel.page_alloc.check import Check
+from kernelmodel.page_alloc.freelist import (
+    account_freepages,
+    add_to_free_list,
+    del_from_free_list,
+    is_free_buddy,
+    pageblock_type,
+)
+from kernelmodel.page_alloc.highatomic import reserve_highatomic_pageblock, unreserve_highatomic_pageblock
+from kernelmodel.page_alloc.layout import Layout, Tuning, UsedBlocks, build
+from kernelmodel.page_alloc.pcp import drain_pages
+from kernelmodel.page_alloc.rebuild import FreeBlocks, free_blocks
+from kernelmodel.page_alloc.state import (
+    ALLOC_HIGHATOMIC,
+    ALLOC_KSWAPD,
+    ALLOC_MIN_RESERVE,
+    ALLOC_NOFRAGMENT,
+    ALLOC_NON_BLOCK,
+    ALLOC_WMARK_LOW,
+    ALLOC_WMARK_MIN,
+    BOOST,
+    FREE,
+    MANAGED,
+    MOVABLE,
+    NO_PAGE,
+    NR_CLAIMS,
+    NR_FRAMES,
+    NR_FREE,
+    NR_KSWAPD_WAKEUPS,
+    NR_ORDERS,
+    NR_STEALS,
+    NR_UNRESERVED,
+    ORDER_MASK,
+    PAGEBLOCK_ORDER,
+    PCP,
+    TAIL,
+    USED,
+    USED_MOVABLE,
+    WORD,
+    ZONE_END,
+    ZONE_FIRST,
+    Request,
+    Zone,
+)
+from kernelmodel.page_alloc.state import (
+    KIND_MASK as WORD_KIND,
+)
+from kernelmodel.page_alloc.stream import free_page, take_page, watermark_allows
+from kernelmodel.ranges import true_runs
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from kernelmodel.free_area.ground import Ground, ZoneGround
+    from kernelmodel.free_area.interface import Ask
+
+WAITS: Final = int(Priority.WAITS)
+ATOMIC: Final = int(Priority.ATOMIC)
+
+NR_ZONES: Final = 4
+"""DMA, DMA32, Normal, Movable: one that a node has not is there, empty, so that one compiled loop does."""
+NORMAL: Final = 2
+DMA32: Final = 1
+
+# Numbers of `Grouped.info`.
+NOFRAGMENT: Final = 0
+DEFRAG: Final = 1
+ZONE_FALLBACKS: Final = 2
+NR_INFO: Final = 3
+
+
+class Zones(NamedTuple):
+    """The zones of a node.
+
+    Parameters
+    ----------
+    zones
+        By type.
+    first
+        int64, frame of the ground at which the arrays of each begin.
+    info
+        int64, the numbers named above.
+    """
+
+    zones: tuple[Zone, Zone, Zone, Zone]
+    first: NDArray[np.int64]
+    info: NDArray[np.int64]
+
+
+@jit
+def flags_of(node: Zones, ask: Ask, step: int) -> int:
+    """Return the alloc_flags of a step."""
+    if step < 2:
+        flags = ALLOC_WMARK_LOW | ALLOC_KSWAPD
+        # alloc_flags_nofragment: only where a request for Normal finds DMA32 below it.
+        wanted = node.info[DEFRAG] or (node.info[NOFRAGMENT] and ask.highest_zone >= NORMAL)
+        return flags | ALLOC_NOFRAGMENT if step == 0 and wanted else flags
+    flags = ALLOC_WMARK_MIN | ALLOC_KSWAPD
+    if ask.priority != WAITS:
+        flags |= ALLOC_NON_BLOCK
+    if ask.priority == ATOMIC:
+        flags |= ALLOC_MIN_RESERVE | (ALLOC_HIGHATOMIC if ask.order else 0)
+    return flags | ALLOC_NOFRAGMENT if node.info[DEFRAG] and step == 2 else flags
+
+
+@jit
+def tag_used(zone: Zone, index: int, order: int, word: int) -> None:
+    """Note that frames are used, each by itself."""
+    for frame in range(index, index + (1 << order)):
+        zone.page[frame, WORD] = word
+
+
+@jit
+def step_applies(node: Zones, ask: Ask, step: int) -> bool:
+    """Tell whether a step is another than the one before it."""
+    if step == 1:
+        return flags_of(node, ask, 0) & ALLOC_NOFRAGMENT != 0 and not node.info[DEFRAG]
+    return step < 3 or ask.priority == WAITS
+
+
+@jit
+def take_grouped(node: Zones, ask: Ask) -> int:
+    """Take a block for a request; see `kernelmodel.free_area.interface.take`."""
+    for step in range(4):
+        if not step_applies(node, ask, step):
+            continue
+        flags = flags_of(node, ask, step)
+        highest = NO_PAGE
+        for at in range(min(ask.highest_zone, NR_ZONES - 1), -1, -1):
+            zone = node.zones[at]
+            if not zone.info[MANAGED]:
+                continue
+            highest = max(highest, at)
+            if step == 3:
+                unreserve_highatomic_pageblock(zone, ask.migratetype, True)
+            cpu = ask.cpu % zone.pcp.shape[0]
+            request = Request(ask.order, ask.migratetype, flags, cpu, ask.highest_zone)
+            if not watermark_allows(zone, request):
+                continue
+            index = take_page(zone, request)
+            if index == NO_PAGE:
+                continue
+            zone.info[BOOST] = 0
+            word = USED_MOVABLE if ask.migratetype == MOVABLE else USED
+            zone.page[index, WORD] = word | ask.order
+            if flags & ALLOC_HIGHATOMIC:
+                reserve_highatomic_pageblock(zone, index, ask.order)
+            tag_used(zone, index, ask.order, word)
+            node.info[ZONE_FALLBACKS] += at < highest
+            return int(node.first[at]) + index
+    return NO_PAGE
+
+
+@jit
+def zone_at(node: Zones, index: int) -> int:
+    """Return the type of the zone that holds a frame; NO_PAGE where none does."""
+    for at in range(NR_ZONES):
+        info = node.zones[at].info
+        inside = index - node.first[at]
+        if info[MANAGED] and info[ZONE_FIRST] <= inside < info[ZONE_END]:
+            return at
+    return NO_PAGE
+
+
+@jit
+def release_grouped(node: Zones, index: int, order: int, cpu: int) -> None:
+    """Give a block back through the lists of a CPU."""
+    at = zone_at(node, index)
+    zone = node.zones[at]
+    index -= int(node.first[at])
+    word = int(zone.page[index, WORD]) & WORD_KIND
+    tag_used(zone, index, order, TAIL)
+    zone.page[index, WORD] = word | order
+    free_page(zone, index, order, cpu % zone.pcp.shape[0], 0)
+
+
+@jit
+def free_block_around(zone: Zone, index: int, order: int) -> int:
+    """Return the order of the free block that holds a range; NO_PAGE where none does."""
+    for above in range(order, zone.info[NR_ORDERS]):
+        if is_free_buddy(zone, index & -(1 << above), above):
+            return above
+    return NO_PAGE
+
+
+@jit
+def isolate(zone: Zone, index: int, order: int, word: int) -> None:
+    """Take a range out of the free block that holds it; the rest goes back to the lists."""
+    above = free_block_around(zone, index, order)
+    start = index & -(1 << above)
+    account_freepages(zone, -(1 << order), pageblock_type(zone, index))
+    del_from_free_list(zone, start, above)
+    while above > order:
+        above -= 1
+        upper = start + (1 << above)
+        rest = upper if index < upper else start
+        if index >= upper:
+            start = upper
+        add_to_free_list(zone, rest, above, pageblock_type(zone, rest), False)
+    tag_used(zone, index, order, word)
+
+
+@jit
+def claim_grouped(node: Zones, index: int, order: int, movable: int) -> bool:
+    """Take one certain block; see `kernelmodel.free_area.interface.claim`.
+
+    Free buddies merge below the order of a pageblock, but not always above: pageblock by pageblock.
+    """
+    at = zone_at(node, index)
+    if at == NO_PAGE:
+        return False
+    zone = node.zones[at]
+    index -= int(node.first[at])
+    step = min(order, int(zone.info[PAGEBLOCK_ORDER]))
+    if index + (1 << order) > zone.info[NR_FRAMES]:
+        return False
+    for piece in range(index, index + (1 << order), 1 << step):
+        if free_block_around(zone, piece, step) == NO_PAGE:
+            return False
+    for piece in range(index, index + (1 << order), 1 << step):
+        isolate(zone, piece, step, USED_MOVABLE if movable else USED)
+    return True
+
+
+@jit
+def drain_all(node: Zones) -> None:
+    """Give the pages of all CPUs' lists back."""
+    for at in range(NR_ZONES):
+        for cpu in range(node.zones[at].pcp.shape[0]):
+            drain_pages(node.zones[at], cpu)
+
+
+class Grouped(Policy):
+    """Linux today.
+
+    Parameters
+    ----------
+    name, ground, pure
+        As for `Policy`.
+    defrag_mode
+        1 as if the sysctl were set; 0 as the ground's zones are tuned.
+    """
+
+    state: Zones
+
+    def __init__(self, name: str, ground: Ground, *, pure: bool = False, defrag_mode: int = 0) -> None:
+        functions = Functions(take_grouped, release_grouped, claim_grouped)
+        super().__init__(name, ground, _zones(ground, defrag=bool(defrag_mode)), functions, pure=pure)
+
+    def drain(self) -> None:
+        """Give the pages of all CPUs' lists back."""
+        compiled(drain_all, pure=self._pure)(self.state)
+
+    @property
+    def nr_free(self) -> int:
+        """Free pages on the buddy lists."""
+        return sum(int(zone.info[NR_FREE]) for zone in self.state.zones)
+
+    def _blocks(self, kind: int) -> FreeBlocks:
+        start, order = [], []
+        for zone, first in zip(self.state.zones, self.state.first, strict=True):
+            word = zone.page[: zone.info[NR_FRAMES], WORD]
+            at = np.flatnonzero(word & WORD_KIND == kind)
+            start.append(at + first)
+            order.append((word[at] & ORDER_MASK).astype(np.uint8))
+        starts, orders = np.concatenate(start), np.concatenate(order)
+        turn = np.argsort(starts, kind="stable")
+        return FreeBlocks(starts[turn], orders[turn], self.ground.nr_orders)
+
+    def free_blocks(self) -> FreeBlocks:
+        """Return the blocks on the buddy lists by address; start_pfn counts from frame 0."""
+        return self._blocks(FREE)
+
+    def kept_blocks(self) -> FreeBlocks:
+        """Return the blocks on the lists of CPUs by address; start_pfn counts from frame 0."""
+        return self._blocks(PCP)
+
+    def block_types(self) -> dict[int, NDArray[np.uint8]]:
+        """Return the types of the pageblocks of each zone, by zone type, as `ZoneGround.block_type`."""
+        shift = self.ground.zones[0].layout.pageblock_order
+        found = {}
+        for zone in self.ground.zones:
+            layout = zone.layout
+            types = self.state.zones[zone.zone_type].block_type
+            begin = (layout.start_pfn - layout.base_pfn) >> shift
+            found[zone.zone_type] = types[begin : begin + len(zone.block_type)].copy()
+        return found
+
+    def counters(self) -> dict[str, int]:
+        """Return fallbacks to other types and zones, and what follows from them.
+
+        ``fallbacks`` are what the kernel's event mm_page_alloc_extfrag counts: ``claims`` of pageblocks, and
+        ``steals`` of single blocks.
+        """
+        summed = {"claims": NR_CLAIMS, "steals": NR_STEALS, "unreserved": NR_UNRESERVED}
+        counted = {name: sum(int(zone.info[at]) for zone in self.state.zones) for name, at in summed.items()}
+        wakeups = sum(int(zone.info[NR_KSWAPD_WAKEUPS]) for zone in self.state.zones)
+        return {
+            "fallbacks": counted["claims"] + counted["steals"],
+            **counted,
+            "kswapd_wakeups": wakeups,
+            "zone_fallbacks": int(self.state.info[ZONE_FALLBACKS]),
+        }
+
+    def validate(self) -> None:
+        """Check every invariant of `kernelmodel.page_alloc.check` in each zone, and ``used-single``."""
+        for zone, first in zip(self.state.zones, self.state.first, strict=True):
+            Check(zone, int(first), pure=self._pure).run()
+            word = zone.page[: zone.info[NR_FRAMES], WORD]
+            used = np.isin(word & WORD_KIND, (USED, USED_MOVABLE)) & (word & ORDER_MASK != 0)
+            if used.any():
+                at = int(used.argmax())
+                raise InvariantError("used-single", f"frame {at + first}", f"word {word[at]:#x}")
+
+
+def _zones(ground: Ground, *, defrag: bool) -> Zones:
+    """Return the arrays of all four zones."""
+    made = {zone.zone_type: _zone(zone, ground.nr_orders, defrag=defrag) for zone in ground.zones}
+    geometry = Geometry(pageblock_order=ground.zones[0].layout.pageblock_order, nr_orders=ground.nr_orders)
+    grain = 1 << geometry.max_order
+    none = free_blocks(np.empty((0, 2), np.int64), 0, grain, geometry.nr_orders)
+    types = np.zeros(grain >> geometry.pageblock_order, np.uint8)
+    by_type = []
+    first = np.zeros(NR_ZONES, np.int64)
+    for zone_type in range(NR_ZONES):
+        if zone_type in made:
+            zone, base = made[zone_type]
+            first[zone_type] = base - ground.base_pfn
+        else:
+            zone, _ = build(Layout(0, grain, 0, none, types, geometry=geometry), Tuning())
+        by_type.append(zone)
+    info = np.zeros(NR_INFO, np.int64)
+    info[NOFRAGMENT] = DMA32 in made and NORMAL in made
+    info[DEFRAG] = defrag or any(zone.tuning.defrag_mode for zone in ground.zones)
+    return Zones((by_type[0], by_type[1], by_type[2], by_type[3]), first, info)
+
+
+def _zone(zone: ZoneGround, nr_orders: int, *, defrag: bool) -> tuple[Zone, int]:
+    """Return the arrays of one zone and the pfn of their first frame; used frames stand one by one."""
+    layout = zone.layout
+    kinds = layout.kinds
+    span = layout.start_pfn, layout.end_pfn
+    runs = true_runs(kinds == Frame.FREE) + layout.base_pfn
+    used = np.flatnonzero((kinds != Frame.FREE) & (kinds != Frame.HOLE)) + layout.base_pfn
+    kind = kinds[used - layout.base_pfn]
+    movable = (kind >= FIRST_MOVABLE) & (kind <= LAST_MOVABLE)
+    blocks = UsedBlocks(used, np.zeros(len(used), np.uint8), movable)
+    geometry = Geometry(pageblock_order=layout.pageblock_order, nr_orders=nr_orders)
+    free = free_blocks(runs, *span, nr_orders)
+    tuning = replace(zone.tuning, defrag_mode=True) if defrag else zone.tuning
+    made = Layout(*span, zone.managed_pages, free, zone.block_type, blocks, geometry)
+    return build(made, tuning)
