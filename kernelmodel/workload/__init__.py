@@ -1,0 +1,1 @@
+"""Demand: seeded streams of requests for memory, to be mixed and kept."""
