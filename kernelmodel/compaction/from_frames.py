@@ -208,6 +208,7 @@ def zone_layout(
         pcp_pages=place.pcp_pages,
         wmark_min=place.wmark_min,
         other_targets=None if (blocks.targets == blocks.other_targets).all() else blocks.other_targets,
+        block_types=blocks.types,
     )
 
 
@@ -226,16 +227,19 @@ def _absent_sections(state: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
 
 class _Blocks(NamedTuple):
-    """What types the pageblocks of a layout most likely have; each bool.
+    """What types the pageblocks of a layout most likely have.
 
     Parameters
     ----------
+    types
+        uint8, as `ZoneLayout.block_types`.
     targets, other_targets
-        As in `ZoneLayout`.
+        bool, as in `ZoneLayout`.
     unmovable
-        Unmovable, as far as free lists tell.
+        bool: Unmovable, as far as free lists tell.
     """
 
+    types: NDArray[np.uint8]
     targets: NDArray[np.bool_]
     other_targets: NDArray[np.bool_]
     unmovable: NDArray[np.bool_]
@@ -272,8 +276,11 @@ def _blocks(
         marks[at] = chosen
         return marks
 
+    types = np.full(len(absent), Migratetype.MOVABLE, np.uint8)
+    types[at] = inferred.block_type
     fillable = (Migratetype.MOVABLE, Migratetype.CMA)
     return _Blocks(
+        types=types,
         targets=those(np.isin(inferred.block_type, fillable)),
         other_targets=those(np.isin(inferred.other_type, fillable)),
         unmovable=those((inferred.block_type == Migratetype.UNMOVABLE) & (lists is not None)),

@@ -93,6 +93,9 @@ class ZoneLayout:
         Pages on per-CPU lists, all CPUs together; None where that was not told.
     wmark_min
         The watermark in pages below which nobody but emergencies may take; 0 where it was not told.
+    block_types
+        uint8, the likeliest migratetype of each pageblock from `base_pfn` on; Movable where there is no
+        memory. None where nobody guessed.
     """
 
     node: int
@@ -107,6 +110,7 @@ class ZoneLayout:
     pcp_pages: int | None = None
     wmark_min: int = 0
     other_targets: NDArray[np.bool_] | None = None
+    block_types: NDArray[np.uint8] | None = None
 
     @property
     def kinds(self) -> NDArray[np.uint8]:

@@ -5,10 +5,10 @@ A request walks the zones downwards from the highest that will do, with less and
     step 0   watermark low, without mixing types of pageblocks (where the kernel asks for that)
     step 1   watermark low
     step 2   watermark min, and by priority what lies below it
-    step 3   who waits: HighAtomic reserves are given back, types may be mixed
+    step 3   who waits: CPUs give pages back, HighAtomic reserves too, types may be mixed
 
 Mirrors: mm/page_alloc.c (6.15 and later): __alloc_pages, get_page_from_freelist, alloc_flags_nofragment,
-gfp_to_alloc_flags, should_reclaim_retry, __isolate_free_page; in each zone `kernelmodel.page_alloc`.
+gfp_to_alloc_flags, __alloc_pages_direct_reclaim, should_reclaim_retry, __isolate_free_page; in each zone `kernelmodel.page_alloc`.
 Fidelity: no kswapd: it reclaims nothing, and a watermark boost is over with the request that woke it. Step 3
 comes before help, where the kernel reclaims first. Used frames are kept one by one, so that parts of a block
 can be given back.
@@ -24,7 +24,7 @@ import numpy as np
 from kernelmodel._jit import compiled, jit
 from kernelmodel.compaction.zone_layout import FIRST_MOVABLE, LAST_MOVABLE, Frame
 from kernelmodel.errors import InvariantError
-from kernelmodel.free_area.interface import Functions, Priority
+from kernelmodel.free_area.interface import Functions
 from kernelmodel.free_area.policy import Policy
 from kernelmodel.geometry import Geometry
 from kernelmodel.page_alloc.check import Check
@@ -75,6 +75,7 @@ from kernelmodel.page_alloc.state import (
     KIND_MASK as WORD_KIND,
 )
 from kernelmodel.page_alloc.stream import free_page, take_page, watermark_allows
+from kernelmodel.priority import Priority
 from kernelmodel.ranges import true_runs
 
 if TYPE_CHECKING:
@@ -162,6 +163,8 @@ def take_grouped(node: Zones, ask: Ask) -> int:
             highest = max(highest, at)
             if step == 3:
                 unreserve_highatomic_pageblock(zone, ask.migratetype, True)
+                for each in range(zone.pcp.shape[0]):
+                    drain_pages(zone, each)
             cpu = ask.cpu % zone.pcp.shape[0]
             request = Request(ask.order, ask.migratetype, flags, cpu, ask.highest_zone)
             if not watermark_allows(zone, request):

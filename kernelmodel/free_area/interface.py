@@ -9,7 +9,6 @@ Frames are counted as `kernelmodel.free_area.ground` says.
 
 from __future__ import annotations
 
-from enum import IntEnum
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from kernelmodel._jit import jit
@@ -18,17 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from kernelmodel.page_alloc.rebuild import FreeBlocks
-
-
-class Priority(IntEnum):
-    """How much a request may do to be met."""
-
-    WAITS = 0
-    """May sleep: reclaim and compaction can be called for help (GFP_KERNEL, GFP_HIGHUSER_MOVABLE)."""
-    NOWAIT = 1
-    """May not sleep and has no reserves: it just fails (GFP_NOWAIT)."""
-    ATOMIC = 2
-    """May not sleep, and may take what the watermark keeps from others (GFP_ATOMIC)."""
 
 
 class Ask(NamedTuple):
@@ -41,7 +29,7 @@ class Ask(NamedTuple):
     migratetype
         UNMOVABLE, MOVABLE or RECLAIMABLE.
     priority
-        A `Priority`.
+        A `kernelmodel.priority.Priority`.
     highest_zone
         The highest zone type that will do.
     limit

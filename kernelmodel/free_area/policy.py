@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from kernelmodel._jit import compiled, jit
-from kernelmodel.free_area.interface import Priority
+from kernelmodel.priority import Priority
 
 if TYPE_CHECKING:
     from kernelmodel.free_area.ground import Ground

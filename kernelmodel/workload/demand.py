@@ -19,8 +19,8 @@ import numpy as np
 
 from kernelmodel.compaction.zone_layout import Frame
 from kernelmodel.errors import InvariantError
-from kernelmodel.free_area.interface import Priority
 from kernelmodel.page_alloc.state import MAX_ZONE_TYPES, NR_PCPTYPES
+from kernelmodel.priority import Priority
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,7 +42,7 @@ class Requests:
     kind
         The `kernelmodel.compaction.zone_layout.Frame` that its frames become: what help can do with them.
     priority
-        A `kernelmodel.free_area.interface.Priority`.
+        A `kernelmodel.priority.Priority`.
     highest_zone
         The highest zone type that will do: DMA 0, DMA32 1, Normal 2, Movable 3.
     cpu

@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 
 from kernelmodel.compaction.zone_layout import Frame
-from kernelmodel.free_area.interface import Priority
 from kernelmodel.page_alloc.state import MOVABLE, RECLAIMABLE, UNMOVABLE
+from kernelmodel.priority import Priority
 from kernelmodel.workload.demand import FOREVER
 
 if TYPE_CHECKING:

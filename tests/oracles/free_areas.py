@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kernelmodel.free_area.interface import Ask, Priority
+from kernelmodel.free_area.interface import Ask
+from kernelmodel.priority import Priority
 
 NO_PAGE = -1
 

@@ -12,11 +12,12 @@ from kernelmodel.compaction.zone_layout import Frame
 from kernelmodel.errors import InvariantError
 from kernelmodel.free_area.ground import Ground
 from kernelmodel.free_area.grouped import Grouped
-from kernelmodel.free_area.interface import Ask, Priority
+from kernelmodel.free_area.interface import Ask
 from kernelmodel.page_alloc import state
 from kernelmodel.page_alloc.allocator import BuddyAllocator
 from kernelmodel.page_alloc.layout import Layout, Tuning
 from kernelmodel.page_alloc.rebuild import free_blocks
+from kernelmodel.priority import Priority
 from kernelmodel.ranges import true_runs
 from tests.kernelmodel.free_area.grounds import NR_ORDERS, PAGEBLOCK_ORDER, Shape, ground_of
 from tests.kernelmodel.page_alloc.zones import GEOMETRY

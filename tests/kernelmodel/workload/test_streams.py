@@ -10,8 +10,8 @@ import pytest
 
 from kernelmodel.compaction.zone_layout import Frame
 from kernelmodel.errors import InvariantError, ModelError
-from kernelmodel.free_area.interface import Priority
 from kernelmodel.page_alloc.state import MOVABLE
+from kernelmodel.priority import Priority
 from kernelmodel.workload import mix, streams
 from kernelmodel.workload.demand import FOREVER, Demand
 from kernelmodel.workload.draws import Draws

@@ -1,0 +1,131 @@
+"""Run a demand under one policy, with or without help, and tell what came of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from kernelmodel.compaction.result import blocks_of_order
+from kernelmodel.compaction.zone_layout import KIND_MASK, Frame
+from kernelmodel.free_area import book as books
+from kernelmodel.free_area.helping import Helper
+from kernelmodel.free_area.result import HelpTally, Run, Samples
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from kernelmodel.free_area.ground import Ground
+    from kernelmodel.free_area.interface import FreeArea
+    from kernelmodel.page_alloc.rebuild import FreeBlocks
+    from kernelmodel.workload.demand import Demand
+
+NR_KEEP_STEPS: Final = 200
+"""Times, at even steps through the events, that the areas kept in reserve are counted."""
+
+
+def simulate(
+    ground: Ground,
+    demand: Demand,
+    policy: FreeArea,
+    *,
+    help: Sequence[str] = (),  # noqa: A002
+    keep: tuple[int, int] | None = None,
+    nr_samples: int = 50,
+    pure: bool = False,
+    progress: Callable[[float], None] | None = None,
+) -> Run:
+    """Carry out a demand.
+
+    Parameters
+    ----------
+    ground
+        Where it happens; it is only read.
+    demand
+        What is asked for.
+    policy
+        Who gives; made on this ground, and fresh.
+    help
+        Kinds of help that requests may call, as their priority allows, in the order in which they are tried:
+        of ``blit``, ``evict``, ``linux`` (`kernelmodel.free_area.helping`).
+    keep
+        ``(n, t)``: at each of `NR_KEEP_STEPS` even steps, and before the first event, ``blit`` makes what is
+        missing of n free areas of order t (larger ones divided). None keeps nothing.
+    nr_samples
+        Samples of the free memory, at least two.
+    pure
+        Run in plain Python even where there is numba.
+    progress
+        Told the share of the events that is done, before each sample.
+
+    Raises
+    ------
+    InvariantError
+        The demand contradicts itself; or the policy does not give a page that is free.
+    ModelError
+        A request stands where it cannot, or there is no such help.
+    """
+    book = books.build(ground, demand)
+    helper = Helper(ground, policy, book, help, pure=pure)
+    background = HelpTally()
+    nr_events = len(demand.events)
+    sampled = _steps(nr_events, max(2, nr_samples) - 1)
+    kept = set(_steps(nr_events, NR_KEEP_STEPS)) if keep else set()
+    samples: list[NDArray[np.int64]] = []
+    at = 0
+    for stop in sorted({*sampled, *kept}):
+        while at < stop:
+            at = helper.play(policy.state, book, at, stop)
+            if at < stop:
+                helper.help(at)
+                at += 1
+        if keep and stop in kept:
+            nr_kept, order = keep
+            if blocks_of_order(policy.free_blocks().counts(), order) < nr_kept:
+                helper.make_blocks(order, nr_kept, background)
+        samples += [policy.free_blocks().counts()] * sampled.count(stop)
+        if progress:
+            progress(at / max(1, nr_events))
+    blocks = policy.free_blocks()
+    return Run(
+        policy=policy.name,
+        tally=book.tally,
+        samples=Samples(np.array(sampled, np.int64), np.array(samples, np.int64)),
+        help=helper.tally,
+        background=background,
+        operations=policy.counters(),
+        layouts=ground.layouts(_known(book.content, blocks)),
+        free_blocks=_by_zone(ground, blocks),
+    )
+
+
+def _steps(nr_events: int, nr_steps: int) -> list[int]:
+    """Return the numbers of events done at even steps, the beginning and the end among them.
+
+    >>> _steps(10, 4)
+    [0, 2, 5, 7, 10]
+    """
+    return [nr_events * step // nr_steps for step in range(nr_steps + 1)]
+
+
+def _known(content: NDArray[np.uint8], blocks: FreeBlocks) -> NDArray[np.uint8]:
+    """Return the contents as a snapshot would show them: nobody sees what CPUs keep for themselves."""
+    depth = np.zeros(len(content) + 1, np.int8)
+    depth[blocks.start_pfn] += 1
+    depth[blocks.start_pfn + (np.int64(1) << blocks.order.astype(np.int64))] -= 1
+    kept = (np.cumsum(depth[:-1], dtype=np.int8) == 0) & (content & np.uint8(KIND_MASK) == Frame.FREE)
+    known = content.copy()
+    known[kept] = Frame.UNKNOWN
+    return known
+
+
+def _by_zone(ground: Ground, blocks: FreeBlocks) -> NDArray[np.int64]:
+    """Return the free blocks of each order in each zone, by where they begin."""
+    counts = np.zeros((len(ground.zones), ground.nr_orders), np.int64)
+    for row, zone in enumerate(ground.zones):
+        start, end = zone.layout.start_pfn - ground.base_pfn, zone.layout.end_pfn - ground.base_pfn
+        inside = blocks.order[(blocks.start_pfn >= start) & (blocks.start_pfn < end)]
+        counts[row] = np.bincount(inside, minlength=ground.nr_orders)
+    return counts
