@@ -3,8 +3,8 @@
 Mirrors: mm/page_alloc.c (6.15 and later): order_to_pindex, pindex_to_order, pcp_allowed_order, rmqueue_bulk,
 nr_pcp_alloc, rmqueue_pcplist, nr_pcp_free, nr_pcp_high, free_frozen_page_commit, free_pcppages_bulk,
 drain_pages_zone, decay_pcp_high.
-Fidelity: a CPU's lock is always free; reclaim is never active in the zone (ZONE_RECLAIM_ACTIVE); huge pages
-are of pageblock order, as on x86-64.
+Fidelity: a CPU's lock is always free; reclaim is active in a zone (ZONE_RECLAIM_ACTIVE) while the caller says
+so; huge pages are of pageblock order, as on x86-64.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ from kernelmodel.page_alloc.state import (
     PCP_HIGH_MAX,
     PCP_HIGH_MIN,
     PCP_PREV_FREE_HIGH_ORDER,
+    RECLAIM_ACTIVE,
     TAIL,
     WORD,
     Request,
@@ -172,6 +173,9 @@ def nr_pcp_high(zone: Zone, cpu: int, free_high: bool) -> int:
     if free_high:
         zone.pcp[cpu, PCP_HIGH] = max(high - (batch << PCP_BATCH_SCALE_MAX), high_min)
         return 0
+    if zone.info[RECLAIM_ACTIVE]:
+        zone.pcp[cpu, PCP_HIGH] = max(high - max(int(zone.pcp[cpu, PCP_FREE_COUNT]), batch), high_min)
+        return min(batch << 2, int(zone.pcp[cpu, PCP_HIGH]))
     if high_min == high_max:
         return high
     nr_pages = int(zone.pcp[cpu, PCP_COUNT])

@@ -78,8 +78,10 @@ NR_KSWAPD_WAKEUPS: Final = 22
 NR_CLAIMS: Final = 23
 NR_STEALS: Final = 24
 NR_UNRESERVED: Final = 25
+RECLAIM_ACTIVE: Final = 26
+"""Whether kswapd is at work, as the caller says: CPUs then keep few pages."""
 # then one number a zone type, and one an order.
-LOWMEM_RESERVE: Final = 26
+LOWMEM_RESERVE: Final = 27
 MAX_ZONE_TYPES: Final = 8
 NR_FREE_OF: Final = LOWMEM_RESERVE + MAX_ZONE_TYPES
 
