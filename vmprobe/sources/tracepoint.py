@@ -106,27 +106,33 @@ def split(data: bytes) -> Iterator[tuple[int, bytes]]:
 def _describe(name: str) -> tracepoint.Event:
     """Read what tracefs says of an event."""
     file = f"events/{name}/format"
-    tracefs = _tracefs()
+    folder = tracefs()
     try:
-        fd = os.open(file, FLAGS, dir_fd=tracefs)
+        fd = os.open(file, FLAGS, dir_fd=folder)
         try:
             data, _ = read_fd(fd)
         finally:
             os.close(fd)
     finally:
-        os.close(tracefs)
+        os.close(folder)
     return tracepoint.parse(data, file=file)
 
 
-def _tracefs() -> int:
-    """Open tracefs where it is mounted, or by a mount that is gone with its descriptor."""
+def tracefs(*, writable: bool = False) -> int:
+    """Open tracefs where it is mounted, or by a mount that is gone with its descriptor.
+
+    Raises
+    ------
+    OSError
+        There is none, or it is refused.
+    """
     if os.path.isdir(f"{MOUNTED}/events"):
         # Before 6.0 another mount would give its root back the owner and mode of the first one.
         return os.open(MOUNTED, FLAGS | os.O_DIRECTORY)
     context = _call(FSOPEN, b"tracefs", CLOEXEC)
     try:
         _call(FSCONFIG, context, CMD_CREATE, None, None, 0)
-        return _call(FSMOUNT, context, CLOEXEC, MOUNT_READ_ONLY)
+        return _call(FSMOUNT, context, CLOEXEC, 0 if writable else MOUNT_READ_ONLY)
     finally:
         os.close(context)
 

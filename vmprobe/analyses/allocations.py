@@ -1,0 +1,115 @@
+"""``vmprobe record``: what a recording of page allocations holds."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from vmprobe.analyses.parts import Column, Fact, Facts, Grid, Kind, Note, Parts
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+TYPES: Final = ("unmovable", "movable", "reclaimable")
+ENDS: Final = {
+    "time": "the time was over",
+    "command": "the command ended",
+    "events": "so many events were recorded as are allowed (--max-events)",
+}
+
+
+@dataclass(frozen=True)
+class Written:
+    """A recording that was written.
+
+    Parameters
+    ----------
+    path, bytes
+        The folder, and its size.
+    seconds
+        How long events were recorded.
+    ended_by
+        ``time``, ``command`` or ``events``.
+    command_status
+        Exit status of the command; None without one, and where it was ended.
+    taken, given_back, fallbacks
+        Events by kind.
+    failed
+        Allocations that got nothing.
+    lost
+        Events that found no room.
+    by_order
+        Blocks taken, of each order: unmovable, movable, reclaimable.
+    """
+
+    path: str
+    bytes: int
+    seconds: float
+    ended_by: str
+    command_status: int | None
+    taken: int
+    given_back: int
+    fallbacks: int
+    failed: int
+    lost: int
+    by_order: tuple[tuple[int, int, int], ...]
+
+
+def written(path: Path, nr_bytes: int, columns: dict[str, NDArray[Any]], manifest: dict[str, Any]) -> Written:
+    """Return what was written."""
+    kinds = np.bincount(columns["kind"], minlength=3)
+    alloc = (columns["kind"] == 0) & (columns["pfn"] >= 0)
+    orders = columns["order"][alloc].astype(np.int64)
+    types = columns["migratetype"][alloc]
+    by_order = tuple(
+        (each[0], each[1], each[2])
+        for order in range(int(orders.max(initial=-1)) + 1)
+        for each in [np.bincount(types[orders == order], minlength=len(TYPES)).tolist()]
+    )
+    return Written(
+        path=str(path),
+        bytes=nr_bytes,
+        seconds=manifest["seconds"],
+        ended_by=manifest["ended_by"],
+        command_status=manifest["command_status"],
+        taken=int(alloc.sum()),
+        given_back=int(kinds[1]),
+        fallbacks=int(kinds[2]),
+        failed=int(kinds[0] - alloc.sum()),
+        lost=manifest["lost"],
+        by_order=by_order,
+    )
+
+
+def layout(answer: Written) -> Parts:
+    """Return figures, blocks by order, and the next step."""
+    facts = [
+        Fact("size", answer.bytes, Kind.BYTES),
+        Fact("recorded for", answer.seconds, Kind.SECONDS),
+        Fact("ended because", ENDS[answer.ended_by]),
+        Fact("blocks taken", answer.taken, Kind.COUNT),
+        Fact("blocks given back", answer.given_back, Kind.COUNT),
+        Fact("allocations that failed", answer.failed, Kind.COUNT),
+        Fact("taken from another type's list", answer.fallbacks, Kind.COUNT),
+        Fact("events lost", answer.lost, Kind.COUNT),
+    ]
+    if answer.command_status is not None:
+        facts.insert(3, Fact("exit status of the command", answer.command_status))
+    rows = tuple((order, *counts) for order, counts in enumerate(answer.by_order) if any(counts))
+    columns = (Column("order", Kind.TEXT), *(Column(name, Kind.COUNT) for name in TYPES))
+    word = shlex.quote(answer.path)
+    parts: list[Facts | Grid | Note] = [
+        Facts(f"wrote {answer.path}", tuple(facts)),
+        Grid("Blocks taken", columns, rows),
+    ]
+    if answer.lost:
+        parts.append(
+            Note("", ("Events are missing: a replay goes astray. Record with a larger --max-size.",))
+        )
+    command = f"vmprobe whatif {word}/before.vmsnap --demand {word} --policy buddy-grouped"
+    return Parts((*parts, Note("", (command,), verbatim=True)))

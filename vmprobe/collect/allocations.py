@@ -1,0 +1,302 @@
+"""What the page allocator does for a while: every block taken, given back, or taken from another type's list.
+
+The order in which a moving machine is read::
+
+    snapshot before | events on, free lists counted ... free lists counted, events off | snapshot after
+
+so that a replay can begin with the frames of the one and be compared with the counts at the other end. What
+this program itself takes meanwhile is in the stream like everybody's.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import numpy as np
+
+from vmprobe.collect.options import Options
+from vmprobe.collect.take import take
+from vmprobe.errors import FormatError, PrivilegeError, UsageError
+from vmprobe.formats import buddyinfo, trace_buffer, tracepoint, zoneinfo
+from vmprobe.sources.trace_instance import CLOCK, TraceInstance
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from vmprobe.tables import Snapshot
+
+ALLOC, FREE, FALLBACK = "kmem/mm_page_alloc", "kmem/mm_page_free", "kmem/mm_page_alloc_extfrag"
+EVENTS: Final = (ALLOC, FREE, FALLBACK)
+"""By the number that they have in the column ``kind``."""
+COLUMNS: Final = {
+    "time_ns": np.int64, "cpu": np.uint8, "kind": np.uint8, "pfn": np.int64, "order": np.uint8,
+    "migratetype": np.uint8, "gfp_flags": np.uint32, "extra": np.uint32,
+}  # fmt: skip
+FIELDS: Final = {
+    ALLOC: {"pfn": "pfn", "order": "order", "migratetype": "migratetype", "gfp_flags": "gfp_flags"},
+    FREE: {"pfn": "pfn", "order": "order"},
+    FALLBACK: {"pfn": "pfn", "order": "alloc_order", "migratetype": "alloc_migratetype"},
+}
+"""Column to the field of the event that it comes from."""
+EXTRA: Final = ("fallback_order", "fallback_migratetype", "change_ownership")
+NO_TYPE: Final = 255
+BYTES_EACH: Final = 40
+"""About what an event takes in the buffers."""
+PAUSE_SECONDS: Final = 0.02
+FORMAT: Final = {"name": "vmprobe-allocations", "version": 1}
+
+
+@dataclass(frozen=True)
+class RecordOptions:
+    """What is recorded.
+
+    Parameters
+    ----------
+    seconds
+        How long, at most.
+    command
+        What is run meanwhile; the recording ends with it. Empty for nothing.
+    buffer_mib
+        Of the kernel's buffers, all CPUs together.
+    most_events
+        Where the recording ends early.
+    """
+
+    seconds: float = 10.0
+    command: tuple[str, ...] = ()
+    buffer_mib: int = 64
+    most_events: int = 5_000_000
+
+
+@dataclass(frozen=True, eq=False)
+class Recorded:
+    """A recording, in memory.
+
+    Parameters
+    ----------
+    columns
+        `COLUMNS`, a row an event, ascending in time.
+    manifest
+        How it was made, and what was lost.
+    before, after
+        The snapshots at either end.
+    """
+
+    columns: dict[str, NDArray[Any]]
+    manifest: dict[str, Any]
+    before: Snapshot
+    after: Snapshot
+
+
+def record(options: RecordOptions, progress: Callable[[str, int, int], None] | None = None) -> Recorded:
+    """Record.
+
+    Parameters
+    ----------
+    options
+        What and how long.
+    progress
+        Told the stage.
+
+    Raises
+    ------
+    PrivilegeError
+        Trace events are refused to us.
+    UsageError
+        The command cannot be run; the kernel has no such events.
+    """
+    _told(progress, "snapshot before")
+    before = take(Options())
+    with _instance(options) as trace:
+        layout = trace_buffer.parse_header_page(trace.sub_buffer, "tracefs events/header_page")
+        reader = _Reader(trace, layout.size, options.most_events * BYTES_EACH)
+        _told(progress, "recording")
+        with reader:
+            trace.switch(on=True)
+            start_ns, start = time.monotonic_ns(), _counts()
+            status, ended = _wait(options, reader)
+            end_ns, end = time.monotonic_ns(), _counts()
+            trace.switch(on=False)
+        lost = trace.lost()
+        formats = {
+            name: tracepoint.parse(data, file=f"tracefs events/{name}/format")
+            for name, data in trace.formats.items()
+        }
+    _told(progress, "snapshot after")
+    after = take(Options())
+    _told(progress, "reading events")
+    columns, missed = _columns(reader.pages, layout, formats, start_ns)
+    manifest = {
+        "format": FORMAT,
+        "boot_id": before.manifest["host"].get("boot_id"),
+        "release": before.manifest["host"]["release"],
+        "clock": CLOCK,
+        "seconds": round((end_ns - start_ns) / 1e9, 6),
+        "events": len(columns["kind"]),
+        "lost": sum(lost.values()),
+        "sub_buffers_after_a_loss": missed,
+        "ended_by": ended,
+        "command_status": status,
+        "cpus": len(lost),
+        "buffer_mib": options.buffer_mib,
+        "counts_at_start": start,
+        "counts_at_end": end,
+    }
+    return Recorded(columns, manifest, before, after)
+
+
+def _told(progress: Callable[[str, int, int], None] | None, stage: str) -> None:
+    if progress is not None:
+        progress(stage, 0, 0)
+
+
+def _instance(options: RecordOptions) -> TraceInstance:
+    kib_each = max(64, options.buffer_mib * 1024 // (os.cpu_count() or 1))
+    made = TraceInstance(EVENTS, kib_each)
+    try:
+        # Tried once before anything takes long: what is refused is refused at once.
+        with made:
+            pass
+    except PermissionError as error:
+        raise PrivilegeError(f"trace events: {error.strerror}", needs="CAP_SYS_ADMIN") from error
+    except OSError as error:
+        raise UsageError(f"this kernel does not trace page allocations: {error.strerror}") from error
+    return TraceInstance(EVENTS, kib_each)
+
+
+class _Reader:
+    """Reads the buffers of all CPUs while it is entered, and what is left in the end."""
+
+    def __init__(self, trace: TraceInstance, size: int, most_bytes: int) -> None:
+        self._trace, self._size, self._most_bytes = trace, size, most_bytes
+        self.pages: dict[int, list[bytes]] = {cpu: [] for cpu in trace.cpus}
+        self.full = threading.Event()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._nr_bytes = 0
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._drain()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            if not self._drain():
+                self._stop.wait(PAUSE_SECONDS)
+
+    def _drain(self) -> int:
+        nr = 0
+        for cpu in self.pages:
+            pages = self._trace.read(cpu, self._size)
+            self.pages[cpu] += pages
+            nr += len(pages)
+        self._nr_bytes += nr * self._size
+        if self._nr_bytes >= self._most_bytes:
+            self.full.set()
+        return nr
+
+
+def _wait(options: RecordOptions, reader: _Reader) -> tuple[int | None, str]:
+    """Wait for the end; return the status of the command, and what ended it."""
+    if not options.command:
+        full = reader.full.wait(options.seconds)
+        return None, "events" if full else "time"
+    try:
+        child = subprocess.Popen(options.command, stdin=subprocess.DEVNULL)
+    except OSError as error:
+        raise UsageError(f"{options.command[0]}: {error.strerror}") from error
+    deadline = time.monotonic() + options.seconds
+    try:
+        while child.poll() is None:
+            if reader.full.is_set():
+                return None, "events"
+            if time.monotonic() > deadline:
+                return None, "time"
+            time.sleep(PAUSE_SECONDS)
+        return child.returncode, "command"
+    finally:
+        if child.poll() is None:
+            child.terminate()
+            child.wait()
+
+
+def _counts() -> list[dict[str, Any]]:
+    """Return free blocks by order and pages on per-CPU lists of each zone, as they are this moment."""
+    with open("/proc/buddyinfo", "rb") as file:
+        free = buddyinfo.parse(file.read())
+    with open("/proc/zoneinfo", "rb") as file:
+        zones = zoneinfo.parse(file.read()).zones
+    on_lists = {
+        (zone.node, zone.zone): sum(cpu.get("count", 0) for cpu in zone.cpus) if zone.cpus else None
+        for zone in zones
+    }
+    return [
+        {
+            "node": row.node,
+            "zone": row.zone,
+            "nr_free": list(row.nr_free),
+            "pcp_pages": on_lists.get((row.node, row.zone)),
+        }
+        for row in free
+    ]
+
+
+def _columns(
+    pages: dict[int, list[bytes]],
+    layout: trace_buffer.SubBuffer,
+    formats: dict[str, tracepoint.Event],
+    start_ns: int,
+) -> tuple[dict[str, NDArray[Any]], int]:
+    """Return the columns of all CPUs, ascending in time, and before how many sub-buffers events were lost."""
+    parts: list[dict[str, NDArray[Any]]] = []
+    missed = 0
+    for cpu, listed in pages.items():
+        data = np.frombuffer(b"".join(listed), np.uint8)
+        listed.clear()
+        records = trace_buffer.parse(data, layout, f"trace buffer of CPU {cpu}")
+        missed += records.missed
+        number = trace_buffer.field(data, records.at, tracepoint.Field(0, 2, False))
+        for kind, name in enumerate(EVENTS):
+            mine = np.flatnonzero(number == formats[name].identity)
+            part = _of_event(data, records.at[mine], name, formats[name])
+            part["time_ns"] = records.time[mine].astype(np.int64) - start_ns
+            part["cpu"] = np.full(len(mine), cpu, np.uint8)
+            part["kind"] = np.full(len(mine), kind, np.uint8)
+            parts.append(part)
+    joined = {name: np.concatenate([part[name] for part in parts]) for name in COLUMNS}
+    turn = np.argsort(joined["time_ns"], kind="stable")
+    return {name: column[turn] for name, column in joined.items()}, missed
+
+
+def _of_event(
+    data: NDArray[np.uint8], at: NDArray[np.int64], name: str, event: tracepoint.Event
+) -> dict[str, NDArray[Any]]:
+    """Return what the records of one event say themselves, as columns."""
+
+    def told(column: str) -> NDArray[np.int64]:
+        if column not in event.fields:
+            raise FormatError(f"tracefs events/{name}/format", None, column, "a field of that name")
+        return trace_buffer.field(data, at, event.fields[column])
+
+    found = {
+        "migratetype": np.full(len(at), NO_TYPE),
+        "gfp_flags": np.zeros(len(at), np.int64),
+        "extra": np.zeros(len(at), np.int64),
+    }
+    found |= {column: told(source) for column, source in FIELDS[name].items()}
+    if name == FALLBACK:
+        low, middle, high = (told(column) for column in EXTRA)
+        found["extra"] = low | middle << 8 | high << 16
+    return {column: values.astype(COLUMNS[column]) for column, values in found.items()}

@@ -1,0 +1,148 @@
+"""A trace buffer of our own in tracefs, with some events switched on: nothing of other tracers changes.
+
+Kernel source: ``kernel/trace/trace.c: trace_array_create_dir, tracing_buffers_read``;
+``Documentation/trace/ftrace.rst: Instances``.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from contextlib import suppress
+from typing import Final, Self
+
+from vmprobe.sources.procfs import FLAGS, read_fd
+from vmprobe.sources.tracepoint import tracefs
+
+CLOCK: Final = "mono"
+"""The trace clock that `time.monotonic_ns` reads too."""
+REMOVE_SECONDS: Final = 5
+"""How long a buffer that is still in use for a moment is tried to be removed."""
+LOST: Final = (b"overrun", b"commit overrun", b"dropped events")
+MOST_READS: Final = 4096
+"""Sub-buffers read of one CPU at a time, so that none waits for another for long."""
+
+
+class TraceInstance:
+    """Buffers of our own; use as a context manager, which removes them.
+
+    Parameters
+    ----------
+    events
+        Such as ``kmem/mm_page_alloc``.
+    kib_each
+        KiB of the buffer of each CPU.
+
+    Raises
+    ------
+    OSError
+        There is no tracefs, no such event, or it is refused (CAP_SYS_ADMIN, lockdown).
+    """
+
+    def __init__(self, events: tuple[str, ...], kib_each: int) -> None:
+        self._events = events
+        self._kib_each = kib_each
+        self._name = f"vmprobe-{os.getpid()}"
+        self._pipes: dict[int, int] = {}
+        self._root = self._folder = -1
+
+    def __enter__(self) -> Self:
+        self._root = tracefs(writable=True)
+        try:
+            self.sub_buffer = self._read("events/header_page", self._root)
+            self.formats = {name: self._read(f"events/{name}/format", self._root) for name in self._events}
+            os.mkdir(f"instances/{self._name}", 0o700, dir_fd=self._root)
+            self._folder = os.open(f"instances/{self._name}", FLAGS | os.O_DIRECTORY, dir_fd=self._root)
+            self._write("tracing_on", "0")
+            self._write("options/overwrite", "0")
+            self._write("trace_clock", CLOCK)
+            self._write("buffer_size_kb", str(self._kib_each))
+            cpus = sorted(int(name[3:]) for name in os.listdir(self._sub("per_cpu")) if name[3:].isdecimal())
+            for cpu in cpus:
+                path = f"per_cpu/cpu{cpu}/trace_pipe_raw"
+                self._pipes[cpu] = os.open(path, FLAGS | os.O_NONBLOCK, dir_fd=self._folder)
+            for name in self._events:
+                self._write(f"events/{name}/enable", "1")
+        except BaseException:
+            self._remove()
+            raise
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._remove()
+
+    @property
+    def cpus(self) -> tuple[int, ...]:
+        """The CPUs that have buffers."""
+        return tuple(self._pipes)
+
+    def switch(self, *, on: bool) -> None:
+        """Let events be recorded from now on, or no longer."""
+        self._write("tracing_on", str(int(on)))
+
+    def read(self, cpu: int, size: int) -> list[bytes]:
+        """Return sub-buffers of a CPU as far as there are any now, each `size` bytes."""
+        found = []
+        for _ in range(MOST_READS):
+            try:
+                page = os.read(self._pipes[cpu], size)
+            except BlockingIOError:
+                break
+            if not page:
+                break
+            found.append(page.ljust(size, b"\0"))
+        return found
+
+    def lost(self) -> dict[int, int]:
+        """Return how many events of each CPU found no room."""
+        found = {}
+        for cpu in self._pipes:
+            stats = self._read(f"per_cpu/cpu{cpu}/stats", self._folder)
+            told = dict(line.split(b": ", 1) for line in stats.splitlines() if b": " in line)
+            found[cpu] = sum(int(told.get(name, b"0")) for name in LOST)
+        return found
+
+    def _sub(self, path: str) -> str:
+        return f"/proc/self/fd/{self._folder}/{path}"
+
+    @staticmethod
+    def _read(path: str, folder: int) -> bytes:
+        descriptor = os.open(path, FLAGS, dir_fd=folder)
+        try:
+            data, _ = read_fd(descriptor)
+        finally:
+            os.close(descriptor)
+        return data
+
+    def _write(self, path: str, text: str) -> None:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC, dir_fd=self._folder)
+        try:
+            os.write(descriptor, text.encode())
+        finally:
+            os.close(descriptor)
+
+    def _remove(self) -> None:
+        """Close everything, and remove the buffers; they may be in use for a moment longer."""
+        if self._folder >= 0:
+            with suppress(OSError):
+                self._write("tracing_on", "0")
+            for name in self._events:
+                with suppress(OSError):
+                    self._write(f"events/{name}/enable", "0")
+        for descriptor in (*self._pipes.values(), self._folder):
+            if descriptor >= 0:
+                os.close(descriptor)
+        made = self._folder >= 0
+        self._pipes, self._folder = {}, -1
+        deadline = time.monotonic() + REMOVE_SECONDS
+        while made:
+            try:
+                os.rmdir(f"instances/{self._name}", dir_fd=self._root)
+                made = False
+            except OSError as error:
+                if error.errno != errno.EBUSY or time.monotonic() > deadline:
+                    break
+                time.sleep(0.05)
+        os.close(self._root)
+        self._root = -1
