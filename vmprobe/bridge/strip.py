@@ -16,7 +16,7 @@ both strips.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from kernelmodel.compaction.result import Outcome
+    from kernelmodel.compaction.zone_layout import ZoneLayout
     from kernelmodel.host import ZoneSpan
     from vmprobe.bridge.standing import Standing
     from vmprobe.bridge.strip_owners import Ownership
@@ -53,9 +54,20 @@ __all__ = [
     "pageblock_order",
     "strips",
     "strips_after",
+    "strips_of_layouts",
 ]
 
 Counts = np.ndarray[Any, np.dtype[np.uint16]]
+
+NEW_TAGS: Final = np.array(
+    [
+        Movability.FREE, Movability.ANON, Movability.SHMEM, Movability.FILE, Movability.DIRTY,
+        Movability.UNEVICTABLE, Movability.MOVABLE_OPS, Movability.HELD, Movability.HELD, Movability.SLAB,
+        Movability.UNKNOWN, Movability.HOLE, Movability.HELD,
+    ],
+    np.uint8,
+)  # fmt: skip
+"""What a frame is called that became a `Frame`, by that."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,6 +214,42 @@ def _tags_after(found: Standing, outcomes: Sequence[Outcome]) -> NDArray[np.uint
             rows = found.memmap.rows(unknown + outcome.before.base_pfn)
             tags[rows[tags[rows] == Movability.FREE]] = Movability.UNKNOWN
     return tags
+
+
+def strips_of_layouts(
+    found: Standing, layouts: Sequence[ZoneLayout], block_order: int
+) -> tuple[ZoneStrip, ...]:
+    """Return the strips of some zones of the same host with other contents; nobody is named in them.
+
+    Parameters
+    ----------
+    found
+        The frames as the snapshot has them.
+    layouts
+        The zones as they are now. A frame that is to compaction what it was keeps what is known of it.
+    block_order
+        Order of a pageblock.
+    """
+    tags = found.tags.copy()
+    before = _moves(tags)
+    for layout in layouts:
+        frames = np.flatnonzero(layout.kinds != Frame.HOLE)
+        rows = found.memmap.rows(frames + layout.base_pfn)
+        now = NEW_TAGS[layout.kinds[frames]]
+        changed = _moves(now) != before[rows]
+        tags[rows[changed]] = now[changed]
+    blocks = windows(found.memmap, tags, block_order)
+    nobody = np.full(len(blocks), -1, np.int64)
+    names = {(layout.node, layout.zone) for layout in layouts}
+    return tuple(
+        _strip(zone, blocks, nobody, nobody, None) for zone in found.zones if (zone.node, zone.zone) in names
+    )
+
+
+def _moves(tags: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return of each tag whether it is free (0), can move (1) or neither (2)."""
+    movable = (tags >= Movability.ANON) & (tags <= Movability.MOVABLE_OPS)
+    return np.where(tags == Movability.FREE, 0, np.where(movable, 1, 2)).astype(np.uint8)
 
 
 def _named(

@@ -41,7 +41,7 @@ COMPLETE: Final = "_VMPROBE_COMPLETE"
 
 VERBS: Final = (
     "snapshot", "show", "check", "vmas", "page", "rmap", "sharing", "frag", "map", "compact", "can-alloc",
-    "report", "diff", "history", "sql", "doctor",
+    "whatif", "record", "report", "diff", "history", "sql", "doctor",
 )  # fmt: skip
 """Verbs in the order of the help; each is the command of that name in ``vmprobe.cli.VERB``, - written _."""
 

@@ -1,0 +1,158 @@
+"""The answer of ``vmprobe whatif``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from vmprobe.analyses.map_answer import ZoneStrip
+    from vmprobe.bridge.replay_compare import ForecastError
+    from vmprobe.bridge.whatif import Help
+
+
+class Spread(NamedTuple):
+    """A share in per cent over the seeds: their mean, the lowest, the highest."""
+
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Met:
+    """Requests of one source, priority and order.
+
+    Parameters
+    ----------
+    source, priority, order
+        Which requests.
+    asked, at_once, helped, failed, deferred
+        How many, all seeds together: met without help and with it; not met, and not met without trying help
+        because it had failed shortly before.
+    met_percent
+        Share met, over the seeds.
+    """
+
+    source: str
+    priority: str
+    order: int
+    asked: int
+    at_once: int
+    helped: int
+    failed: int
+    deferred: int
+    met_percent: Spread
+
+
+@dataclass(frozen=True)
+class HelpRow:
+    """What one kind of help did, all seeds together; ``cost_us`` is at best, likely, at worst."""
+
+    kind: str
+    calls: int
+    succeeded: int
+    copied_pages: int
+    dropped_pages: int
+    written_pages: int
+    swapped_pages: int
+    scanned_pages: int
+    cost_us: tuple[float, float, float]
+
+    @classmethod
+    def of(cls, each: Help) -> HelpRow:
+        """Return the row of what the bridge counted."""
+        return cls(**each._asdict(), cost_us=each.cost_us)
+
+
+@dataclass(frozen=True, eq=False)
+class Side:
+    """One policy with one choice of help.
+
+    Parameters
+    ----------
+    policy, help
+        As they were asked for; ``none`` for no help.
+    met
+        By source, priority and order.
+    all_met_percent
+        Share of all requests that were met.
+    atomic_failures
+        Requests that could not wait and got nothing, all seeds together.
+    helps
+        Each kind of help; with ``keep`` last, where areas were kept ready.
+    operations
+        What was done to free areas, all seeds together; ``nodes``, ``depth``, ``least_depth`` and
+        ``left_permille`` tell of a tree at the end of the first seed.
+    event, free_pages, unusable_permille
+        Through the events of the first seed: free pages, and for each order the share of them that is of no
+        use to it.
+    free_blocks, low_blocks
+        Free blocks of each order at the end of the first seed; and those within reach of the most limited
+        requests.
+    strips
+        The pageblocks of each zone at the end of the first seed.
+    """
+
+    policy: str
+    help: str
+    met: tuple[Met, ...]
+    all_met_percent: Spread
+    atomic_failures: int
+    helps: tuple[HelpRow, ...]
+    operations: dict[str, int]
+    event: tuple[int, ...]
+    free_pages: tuple[int, ...]
+    unusable_permille: tuple[tuple[int, ...], ...]
+    free_blocks: tuple[int, ...]
+    low_blocks: tuple[int, ...]
+    strips: tuple[ZoneStrip, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class WhatIf:
+    """The same demand under several policies.
+
+    Parameters
+    ----------
+    page_size, pageblock_order, release, time
+        Of the snapshot.
+    node
+        Whose zones are played on.
+    demand
+        Streams, or the file that was replayed.
+    steps
+        Requests of each run.
+    seeds
+        Of the runs; empty where a file was replayed.
+    keep
+        Free areas that were kept ready, and their order; None for none.
+    free_pages
+        Free at the beginning.
+    peak_permille
+        The most that the first seed's demand holds at once, if all of it is met, in thousandths of these.
+    low_limit_bytes
+        Physical address below which the most limited requests must lie; None where any will do.
+    sides
+        Policies and help, in the order asked for.
+    contents
+        What a pageblock may hold; strips give indices in it.
+    replay
+        How far ``buddy-grouped`` is from what the kernel did; None where no recording was replayed.
+    """
+
+    page_size: int
+    pageblock_order: int
+    release: str
+    time: str
+    node: int
+    demand: str
+    steps: int
+    seeds: tuple[int, ...]
+    keep: tuple[int, int] | None
+    free_pages: int
+    peak_permille: int
+    low_limit_bytes: int | None
+    sides: tuple[Side, ...]
+    contents: tuple[str, ...]
+    replay: ForecastError | None = None

@@ -1,0 +1,255 @@
+"""Policies of free areas on a node of a snapshot: demands made, runs carried out, plain numbers out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import numpy as np
+
+from kernelmodel.compaction.cost import Work, cost_us
+from kernelmodel.errors import ModelError
+from kernelmodel.free_area.ground import Ground
+from kernelmodel.free_area.registry import make
+from kernelmodel.free_area.result import Came
+from kernelmodel.free_area.run import simulate
+from kernelmodel.priority import Priority
+from kernelmodel.vmstat import unusable_free_index_permille
+from kernelmodel.workload.demand import Demand
+from kernelmodel.workload.mix import demand, expand, from_arrays, held_pages, to_arrays
+from kernelmodel.workload.scale import Scale
+from vmprobe.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from kernelmodel.compaction.zone_layout import ZoneLayout
+    from kernelmodel.free_area.result import HelpTally, Run
+
+__all__ = [
+    "HELP_KINDS",
+    "Demand",
+    "Ground",
+    "Group",
+    "Help",
+    "Outcome",
+    "Scale",
+    "check_names",
+    "demand_arrays",
+    "kept_demand",
+    "low_limit_bytes",
+    "made_demand",
+    "nr_cpus",
+    "peak_permille",
+    "run",
+]
+
+HELP_KINDS: Final = ("blit", "evict", "linux")
+
+PRIORITIES: Final = tuple(priority.name.lower() for priority in Priority)
+NR_SAMPLES: Final = 60
+NORMAL: Final = 2
+
+
+def made_demand(
+    names: Sequence[tuple[str, int]], nr_requests: int, seed: int, scale: Scale, nr_cpus: int
+) -> Demand:
+    """Return a demand of streams; UsageError where there is no such stream."""
+    try:
+        return demand(names, nr_requests, seed, scale, nr_cpus)
+    except ModelError as error:
+        raise UsageError(f"--demand: {error}") from error
+
+
+def check_names(policies: Sequence[str], names: Sequence[tuple[str, int]], ground: Ground) -> None:
+    """Refuse policies and streams that there are not, before anything takes long; UsageError."""
+    try:
+        for spec in policies:
+            make(spec, ground, pure=True)
+    except ModelError as error:
+        raise UsageError(f"--policy: {error}") from error
+    try:
+        expand(names)
+    except ModelError as error:
+        raise UsageError(f"--demand: {error}") from error
+
+
+def demand_arrays(made: Demand) -> dict[str, NDArray[np.generic]]:
+    """Return a demand as arrays for a file."""
+    return to_arrays(made)
+
+
+def kept_demand(arrays: Mapping[str, NDArray[np.generic]], where: str) -> Demand:
+    """Return the demand that a file keeps; UsageError names the file."""
+    try:
+        return from_arrays(arrays)
+    except ModelError as error:
+        raise UsageError(f"{where}: {error}", hint="write it again with --save-demand") from error
+
+
+class Group(NamedTuple):
+    """Requests of one source, priority and order: how many there were, and what came of them."""
+
+    source: str
+    priority: str
+    order: int
+    at_once: int
+    helped: int
+    failed: int
+    deferred: int
+
+
+class Help(NamedTuple):
+    """What one kind of help, or the work kept up beside the demand, did."""
+
+    kind: str
+    calls: int
+    succeeded: int
+    copied_pages: int
+    dropped_pages: int
+    written_pages: int
+    swapped_pages: int
+    scanned_pages: int
+
+    @property
+    def cost_us(self) -> tuple[float, float, float]:
+        """Microseconds at best, likely and at worst."""
+        found = cost_us(
+            Work(
+                moved_pages=self.copied_pages,
+                scanned_pages=self.scanned_pages,
+                dropped_pages=self.dropped_pages,
+                swapped_pages=self.written_pages + self.swapped_pages,
+            )
+        )
+        return found.low, found.mid, found.high
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """One demand under one policy.
+
+    Parameters
+    ----------
+    groups
+        Requests that there were.
+    help
+        Each kind that was allowed.
+    background
+        What keeping areas in reserve did.
+    operations
+        What was done to free areas, by name.
+    event, free_pages, unusable_permille
+        Samples through the events: how many were done; free pages; and for each order the share of these
+        that is of no use to it, (samples, orders).
+    free_blocks
+        Free blocks of each order at the end.
+    low_blocks
+        Those of zones that the most limited requests may have.
+    layouts
+        The zones at the end.
+    """
+
+    groups: tuple[Group, ...]
+    help: tuple[Help, ...]
+    background: Help
+    operations: dict[str, int]
+    event: tuple[int, ...]
+    free_pages: tuple[int, ...]
+    unusable_permille: tuple[tuple[int, ...], ...]
+    free_blocks: tuple[int, ...]
+    low_blocks: tuple[int, ...]
+    layouts: tuple[ZoneLayout, ...]
+
+
+def run(
+    ground: Ground,
+    made: Demand,
+    spec: str,
+    *,
+    help_kinds: Sequence[str],
+    keep: tuple[int, int] | None,
+    progress: Callable[[float], None] | None = None,
+) -> Outcome:
+    """Carry out a demand under a policy.
+
+    Parameters
+    ----------
+    ground, made
+        Where, and what is asked for.
+    spec
+        The policy, with its options.
+    help_kinds
+        Of `HELP_KINDS`, in the order in which they are tried.
+    keep
+        How many free areas of which order are kept ready; None for none.
+    progress
+        Told the share that is done.
+
+    Raises
+    ------
+    UsageError
+        The demand does not fit the ground.
+    """
+    try:
+        done = simulate(
+            ground,
+            made,
+            make(spec, ground),
+            help=help_kinds,
+            keep=keep,
+            nr_samples=NR_SAMPLES,
+            progress=progress,
+        )
+    except ModelError as error:
+        raise UsageError(f"{spec}: {error}") from error
+    blocks = done.samples.free_blocks
+    low = int(made.requests.highest_zone.min(initial=NORMAL))
+    reached = np.array([zone.zone_type <= low for zone in ground.zones])
+    return Outcome(
+        groups=_groups(made, done),
+        help=tuple(_help(kind, tally) for kind, tally in done.help.items()),
+        background=_help("keep", done.background),
+        operations=done.operations,
+        event=tuple(done.samples.event.tolist()),
+        free_pages=tuple((blocks << np.arange(ground.nr_orders)).sum(axis=1).tolist()),
+        unusable_permille=tuple(tuple(unusable_free_index_permille(each).tolist()) for each in blocks),
+        free_blocks=tuple(done.free_blocks.sum(axis=0).tolist()),
+        low_blocks=tuple(done.free_blocks[reached].sum(axis=0).tolist()),
+        layouts=done.layouts,
+    )
+
+
+def _groups(made: Demand, done: Run) -> tuple[Group, ...]:
+    found = []
+    for source, priority, order in np.argwhere(done.tally.sum(axis=3) > 0).tolist():
+        counts = done.tally[source, priority, order]
+        came = (int(counts[each]) for each in (Came.AT_ONCE, Came.HELPED, Came.FAILED, Came.DEFERRED))
+        found.append(Group(made.sources[source], PRIORITIES[priority], order, *came))
+    return tuple(found)
+
+
+def _help(kind: str, tally: HelpTally) -> Help:
+    return Help(kind, **vars(tally))
+
+
+def peak_permille(made: Demand, scale: Scale) -> int:
+    """Return the most pages that a demand holds at once, in thousandths of those free at the beginning."""
+    standing = sum(1 << int(order) for order in made.requests.order[: made.nr_standing])
+    most = int(held_pages(made).max(initial=0)) - standing
+    return 1000 * most // max(1, scale.free_pages)
+
+
+def nr_cpus(ground: Ground) -> int:
+    """Return how many CPUs ask."""
+    return min(255, max(zone.tuning.nr_cpus for zone in ground.zones))
+
+
+def low_limit_bytes(ground: Ground, made: Demand, page_size: int) -> int | None:
+    """Return the physical address below which the most limited requests must lie; None where any will do."""
+    low = int(made.requests.highest_zone.min(initial=NORMAL))
+    ends = [zone.layout.end_pfn for zone in ground.zones if zone.zone_type <= low]
+    highest = max(zone.layout.end_pfn for zone in ground.zones)
+    return None if not ends or max(ends) == highest else max(ends) * page_size
