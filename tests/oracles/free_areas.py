@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from kernelmodel.free_area.interface import Ask
 from kernelmodel.priority import Priority
+
+if TYPE_CHECKING:
+    from kernelmodel.free_area.interface import Ask
 
 NO_PAGE = -1
 

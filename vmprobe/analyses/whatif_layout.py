@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     Part = Grid | Facts | Note
 
 BARS: Final = "▁▂▃▄▅▆▇█"
-NR_BARS: Final = 16
+NR_BARS: Final = 12
 OPERATIONS: Final = (
     "splits", "merges", "visits", "rotations", "nodes", "depth", "least_depth", "left_permille",
 )  # fmt: skip

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Final
 
 import click
 
 from vmprobe.cli.options import debug_option, json_option
+from vmprobe.errors import OutputError
 
 MOST_SECONDS: Final = 3600
 
@@ -61,6 +63,8 @@ def record(
     from vmprobe.store.write import check_target
 
     target = output or Path(_default_name())
+    if os.path.lexists(target):
+        raise OutputError(f"{target}: exists", hint="choose another name")
     check_target(target)
     options = RecordOptions(
         seconds=seconds or (600.0 if command else 10.0),

@@ -112,9 +112,10 @@ def record(options: RecordOptions, progress: Callable[[str, int, int], None] | N
     UsageError
         The command cannot be run; the kernel has no such events.
     """
+    instance = _instance(options)
     _told(progress, "snapshot before")
     before = take(Options())
-    with _instance(options) as trace:
+    with instance as trace:
         layout = trace_buffer.parse_header_page(trace.sub_buffer, "tracefs events/header_page")
         reader = _Reader(trace, layout.size, options.most_events * BYTES_EACH)
         _told(progress, "recording")

@@ -1,0 +1,113 @@
+"""Policies side by side: one seed is one table, kept demands are the same, and figures add up."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import vmprobe
+from vmprobe.analyses.whatif import Question, demand_in, help_kinds, save_demand, whatif
+from vmprobe.analyses.whatif_layout import layout, small_areas
+from vmprobe.errors import UsageError
+from vmprobe.render.html_whatif import whatif_page
+from vmprobe.render.jsontext import dumps
+
+if TYPE_CHECKING:
+    from vmprobe.analyses.whatif_answer import WhatIf
+
+FIXTURES = Path(__file__).parents[2] / "fixtures" / "snapshots"
+SNAPSHOT = vmprobe.load(str(FIXTURES / "6.12-fragmented.vmsnap"))
+QUESTION = Question(("buddy-lifo", "first-fit"), (("sound-card", 1),), 60_000, (1, 2), ("none", "blit"))
+
+
+@pytest.fixture(scope="module")
+def answer() -> WhatIf:
+    return whatif(SNAPSHOT, QUESTION)
+
+
+def test_one_seed_is_one_table(answer: WhatIf) -> None:
+    assert dumps(whatif(SNAPSHOT, QUESTION)) == dumps(answer)
+    other = whatif(SNAPSHOT, replace(QUESTION, seeds=(3,), helps=("none",)))
+    assert other.sides[0].met != answer.sides[0].met
+
+
+def test_every_request_is_counted_once(answer: WhatIf) -> None:
+    for side in answer.sides:
+        assert sum(each.asked for each in side.met) == QUESTION.steps * len(QUESTION.seeds)
+        for each in side.met:
+            assert each.asked == each.at_once + each.helped + each.failed + each.deferred
+            assert each.met_percent.low <= each.met_percent.mean <= each.met_percent.high
+        assert (side.help == "none") == (not side.helps)
+    assert {(side.policy, side.help) for side in answer.sides} == {
+        (policy, text) for policy in QUESTION.policies for text in QUESTION.helps
+    }
+
+
+def test_help_only_helps(answer: WhatIf) -> None:
+    by_name = {(side.policy, side.help): side for side in answer.sides}
+    for policy in QUESTION.policies:
+        driver = [
+            next(each for each in by_name[policy, text].met if each.source == "sound-card")
+            for text in QUESTION.helps
+        ]
+        assert driver[0].helped == 0
+        assert driver[1].helped > 0
+        assert by_name[policy, "blit"].helps[0].copied_pages > 0
+
+
+def test_memory_begins_with_what_the_host_has_free_and_blocks_add_up(answer: WhatIf) -> None:
+    for side in answer.sides:
+        assert side.free_pages[0] == answer.free_pages
+        assert side.free_pages[-1] == sum(nr << order for order, nr in enumerate(side.free_blocks))
+        assert all(low <= nr for low, nr in zip(side.low_blocks, side.free_blocks, strict=True))
+    assert answer.low_limit_bytes == 16 << 20
+
+
+def test_policies_that_end_with_small_areas_alone_are_named(answer: WhatIf) -> None:
+    side = answer.sides[0]
+    none = replace(side, low_blocks=(9, 9, 5, 1, *[0] * 7))
+    told = small_areas(replace(answer, sides=(none,)))
+    assert told == ("buddy-lifo: 7 free areas of 16.0 KiB below 16.0 MiB, none of 64.0 KiB.",)
+    some = replace(side, low_blocks=(9, 9, 5, 1, 1, *[0] * 6))
+    assert small_areas(replace(answer, sides=(some,))) == ()
+
+
+def test_a_kept_demand_gives_the_table_of_its_seed(tmp_path: Path) -> None:
+    question = replace(QUESTION, seeds=(5,), helps=("none",))
+    save_demand(tmp_path / "kept.npz", SNAPSHOT, question)
+    kept = demand_in(tmp_path / "kept.npz")
+    assert kept is not None
+    again = whatif(SNAPSHOT, replace(question, streams=(), kept=kept))
+    first = whatif(SNAPSHOT, question)
+    assert [dumps(side) for side in again.sides] == [dumps(side) for side in first.sides]
+    assert (again.seeds, again.demand) == ((), "kept.npz")
+    with pytest.raises(UsageError, match="comes from a file already"):
+        save_demand(tmp_path / "x.npz", SNAPSHOT, replace(question, streams=(), kept=kept))
+    assert demand_in(tmp_path / "none") is None
+
+
+def test_areas_kept_ready_are_counted() -> None:
+    question = replace(QUESTION, seeds=(1,), helps=("none",), keep=(2000, 4), policies=("buddy-lifo",))
+    side = whatif(SNAPSHOT, question).sides[0]
+    assert [each.kind for each in side.helps] == ["keep"]
+    assert side.helps[0].calls > 0
+
+
+@pytest.mark.parametrize("text", ["pray", "blit+blit", "none+blit", ""])
+def test_help_that_there_is_not_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="--help-on-failure"):
+        help_kinds(text)
+
+
+def test_the_page_is_whole_in_itself(answer: WhatIf) -> None:
+    page = whatif_page(replace(answer, demand="</title><script>alert(1)</script>")).decode()
+    assert "<script" not in page
+    assert "default-src 'none'" in page
+    assert "http" not in page.replace("http-equiv", "").replace("http://www.w3.org/2000/svg", "")
+    assert page.count("<polyline") == 2 * len(answer.sides)
+    assert page.count("<figure>") == len(answer.sides)
+    for part in layout(answer).parts:
+        assert part.title in page

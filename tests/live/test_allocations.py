@@ -1,0 +1,121 @@
+"""Page allocations recorded on this kernel: those of a child of ours, against the kernel's own counters."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from vmprobe.collect.allocations import RecordOptions, record
+from vmprobe.errors import UsageError
+from vmprobe.sources.tracepoint import tracefs
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = [pytest.mark.live, pytest.mark.root]
+
+NR_PAGES = 20_000
+CHILD = f"""
+import mmap, sys
+def counters():
+    with open("/proc/vmstat") as file:
+        words = dict(line.split() for line in file)
+    return sum(int(nr) for name, nr in words.items() if name.startswith("pgalloc_"))
+before = counters()
+memory = mmap.mmap(-1, {NR_PAGES} * 4096)
+memory.madvise(mmap.MADV_NOHUGEPAGE)
+for page in range({NR_PAGES}):
+    memory[page * 4096] = 1
+sys.stderr.write(str(counters() - before))
+memory.close()
+"""
+
+
+def instances() -> list[str]:
+    folder = tracefs()
+    try:
+        return [name for name in os.listdir(f"/proc/self/fd/{folder}/instances") if "vmprobe" in name]
+    finally:
+        os.close(folder)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    told = tmp_path_factory.mktemp("child") / "told"
+    command = ("sh", "-c", f'exec "$0" -c "$1" 2>{told}', sys.executable, CHILD)
+    recorded = record(RecordOptions(command=command, seconds=60))
+    return recorded, int(told.read_text())
+
+
+def test_what_a_child_takes_is_recorded_and_what_it_gives_back(made: Any) -> None:
+    recorded, counted = made
+    columns = recorded.columns
+    taken = (columns["kind"] == 0) & (columns["pfn"] >= 0)
+    pages = int((1 << columns["order"][taken].astype(np.int64)).sum())
+    assert recorded.manifest["lost"] == 0
+    # The kernel counts what every CPU takes while the child runs; its start and end are recorded as well.
+    assert counted >= NR_PAGES
+    assert counted * 999 // 1000 <= pages <= counted + 20_000
+    single = columns["pfn"][taken & (columns["order"] == 0) & (columns["migratetype"] == 1)]
+    given_back = columns["pfn"][columns["kind"] == 1]
+    assert len(single) >= NR_PAGES
+    assert np.isin(single, given_back).sum() >= NR_PAGES * 99 // 100
+    assert (np.diff(columns["time_ns"]) >= 0).all()
+    assert recorded.manifest["ended_by"] == "command"
+    assert recorded.manifest["command_status"] == 0
+
+
+def test_the_kernel_s_counts_stand_at_both_ends(made: Any) -> None:
+    recorded, _ = made
+    for end in ("counts_at_start", "counts_at_end"):
+        zones = recorded.manifest[end]
+        assert {(row["node"], row["zone"]) for row in zones} <= {
+            (node, zone) for node, zone in recorded.before.table("zones").rows("node", "zone")
+        }
+        assert all(len(row["nr_free"]) == 11 for row in zones)
+
+
+def test_nothing_stays_in_tracefs(made: Any) -> None:
+    assert made
+    assert instances() == []
+
+
+def test_a_command_that_is_not_there_is_told_and_nothing_stays() -> None:
+    with pytest.raises(UsageError, match="no-such-program: No such file"):
+        record(RecordOptions(command=("no-such-program",)))
+    assert instances() == []
+
+
+def test_a_bound_ends_it_early_and_says_so() -> None:
+    recorded = record(RecordOptions(command=(sys.executable, "-c", CHILD), most_events=2000, seconds=60))
+    assert recorded.manifest["ended_by"] == "events"
+
+
+def test_lost_events_are_counted() -> None:
+    command = (sys.executable, "-c", CHILD)
+    small = record(RecordOptions(command=command, seconds=60, buffer_mib=0))
+    large = record(RecordOptions(command=command, seconds=60))
+    assert large.manifest["lost"] == 0
+    assert small.manifest["lost"] + len(small.columns["kind"]) > NR_PAGES
+
+
+def test_who_is_not_root_is_told_in_one_line(tmp_path: Path) -> None:
+    # Once as we are: every module is loaded then, also where nobody may not read the interpreter's own files.
+    code = (
+        "import difflib, os; from vmprobe.cli.main import run; words = ['record', '-o', 'x.vmrec', '--'];"
+        "assert run([*words, 'no-such-program']) == 2;"
+        "os.setgroups([]); os.setresgid(65534, 65534, 65534); os.setresuid(65534, 65534, 65534);"
+        "raise SystemExit(run([*words, 'true']))"
+    )
+    tmp_path.chmod(0o777)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
+    assert done.returncode == 4, done.stderr
+    assert done.stderr.splitlines()[-1].endswith("needs CAP_SYS_ADMIN")
+    assert not (tmp_path / "x.vmrec").exists()
