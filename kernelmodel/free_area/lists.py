@@ -5,8 +5,8 @@
 ``buddy-fifo``
     A freed block waits behind all others: its buddy has time to become free.
 ``reserve``
-    As ``buddy-lifo``; but a block of order t or more is not split for a request below t, unless n blocks of
-    order t or more are left afterwards or the priority is high (the proposal of 1998).
+    As ``buddy-lifo``; but a block of order t or more is not split for a request below t, unless n of order t
+    are left afterwards, larger ones divided, or the priority is high (the proposal of 1998).
 
 A request with a limit walks the lists for a block that it can use::
 
@@ -87,10 +87,10 @@ def may_break(lists: Lists, ask: Ask, order: int) -> bool:
     kept = info[RESERVED_ORDER]
     if order < kept or ask.order >= kept or ask.priority == ATOMIC:
         return True
-    # Splitting takes one block, and leaves one of each order from t below it.
-    nr_left = order - kept - 1
+    # Larger blocks count as what they divide into: the split takes one of these.
+    nr_left = -1
     for each in range(kept, info[NR_ORDERS]):
-        nr_left += lists.nr_blocks[each]
+        nr_left += lists.nr_blocks[each] << (each - kept)
     if nr_left >= info[NR_RESERVED]:
         return True
     info[REFUSALS] += 1

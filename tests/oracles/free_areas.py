@@ -38,10 +38,14 @@ class ListTwin:
         """Whether splitting a block of `order` would leave too few of order t and more."""
         if order < self.t or ask.order >= self.t or ask.priority == Priority.ATOMIC:
             return False
-        left = [each for each, starts in enumerate(self.lists) for _ in starts]
-        left.remove(order)
-        left += range(ask.order, order)
-        return len([each for each in left if each >= self.t]) < self.n
+        areas = [
+            index + part
+            for each, starts in enumerate(self.lists)
+            for index in starts
+            for part in range(0, 2**each, 2**self.t)
+            if each >= self.t
+        ]
+        return len(areas) - 1 < self.n
 
     def take(self, ask: Ask) -> int:
         if not wmark_allows(self.nr_free(), self.wmark_min, ask):
