@@ -8,7 +8,8 @@ A request walks the zones downwards from the highest that will do, with less and
     step 3   who waits: CPUs give pages back, HighAtomic reserves too, types may be mixed
 
 Mirrors: mm/page_alloc.c (6.15 and later): __alloc_pages, get_page_from_freelist, alloc_flags_nofragment,
-gfp_to_alloc_flags, __alloc_pages_direct_reclaim, should_reclaim_retry, __isolate_free_page; in each zone `kernelmodel.page_alloc`.
+gfp_to_alloc_flags, __alloc_pages_direct_reclaim, should_reclaim_retry, __isolate_free_page; in each zone
+`kernelmodel.page_alloc`.
 Fidelity: no kswapd: it reclaims nothing, and a watermark boost is over with the request that woke it. Step 3
 comes before help, where the kernel reclaims first. Used frames are kept one by one, so that parts of a block
 can be given back.

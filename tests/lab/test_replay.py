@@ -29,12 +29,13 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.lab
 
-SHAPE = ("--memory", "640M", "--cpus", "1", "--disk", "1400M")
+SHAPE = ("--memory", "480M", "--cpus", "1", "--disk", "700M")
 PARAMETERS = "transparent_hugepage=never slab_max_order=0"
 COMMAND = """
 echo 0 >/proc/sys/vm/watermark_boost_factor
 echo 0 >/proc/sys/vm/compaction_proactiveness
-cd "$LAB_TREE" && vmprobe record -o "$LAB_OUT/build.vmrec" -- python3 -m lab.build "$LAB_SCRATCH/build" --mib 110
+cd "$LAB_TREE"
+vmprobe record -o "$LAB_OUT/build.vmrec" -- python3 -m lab.build "$LAB_SCRATCH/build"
 """
 
 MOST_DISTANCE = 0.05

@@ -91,7 +91,12 @@ def test_a_command_that_is_not_there_is_told_and_nothing_stays() -> None:
     assert instances() == []
 
 
-def test_a_bound_ends_it_early_and_says_so() -> None:
+def test_a_bound_ends_it_about_there_and_says_so() -> None:
+    # Many small rounds of reading do not count as many events.
+    slow = (sys.executable, "-c", "import time\nfor _ in range(20): time.sleep(0.1); bytearray(1 << 20)")
+    assert (
+        record(RecordOptions(command=slow, most_events=40_000, seconds=60)).manifest["ended_by"] == "command"
+    )
     recorded = record(RecordOptions(command=(sys.executable, "-c", CHILD), most_events=2000, seconds=60))
     assert recorded.manifest["ended_by"] == "events"
 

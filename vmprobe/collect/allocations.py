@@ -50,6 +50,8 @@ NO_TYPE: Final = 255
 BYTES_EACH: Final = 40
 """About what an event takes in the buffers."""
 PAUSE_SECONDS: Final = 0.02
+READ_SECONDS: Final = 0.1
+"""Between two rounds of reading: each takes a sub-buffer that is not yet full, too."""
 FORMAT: Final = {"name": "vmprobe-allocations", "version": 1}
 
 
@@ -193,20 +195,16 @@ class _Reader:
         self._drain()
 
     def _run(self) -> None:
-        while not self._stop.is_set():
-            if not self._drain():
-                self._stop.wait(PAUSE_SECONDS)
+        while not self._stop.wait(READ_SECONDS):
+            self._drain()
 
-    def _drain(self) -> int:
-        nr = 0
+    def _drain(self) -> None:
         for cpu in self.pages:
             pages = self._trace.read(cpu, self._size)
             self.pages[cpu] += pages
-            nr += len(pages)
-        self._nr_bytes += nr * self._size
+            self._nr_bytes += sum(map(trace_buffer.nr_bytes, pages))
         if self._nr_bytes >= self._most_bytes:
             self.full.set()
-        return nr
 
 
 def _wait(options: RecordOptions, reader: _Reader) -> tuple[int | None, str]:

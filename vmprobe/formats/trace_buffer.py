@@ -15,6 +15,7 @@ RB_MISSED_EVENTS``.
 from __future__ import annotations
 
 import re
+import sys
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
@@ -67,6 +68,11 @@ def parse_header_page(data: bytes, file: str = "header_page") -> SubBuffer:
         raise FormatError(file, 1, shown, "a time stamp and a commit of 8 bytes, then data")
     offset, size = fields[b"data"]
     return SubBuffer(offset + size, offset)
+
+
+def nr_bytes(page: bytes) -> int:
+    """Return how many bytes of records a sub-buffer holds."""
+    return int.from_bytes(page[8:16], sys.byteorder) & COMMIT_MASK
 
 
 class Records(NamedTuple):
