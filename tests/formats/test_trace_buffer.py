@@ -62,6 +62,7 @@ def test_fields_are_read_where_they_lie() -> None:
     assert field(data, records.at, Field(8, 8, True)).tolist() == [3, 1 << 40]
     assert field(data, records.at, Field(16, 4, True)).tolist() == [-3, -3]
     assert field(data, records.at, Field(0, 2, False)).tolist() == [7, 7]
+    assert field(data, records.at, Field(1, 1, False)).tolist() == [0, 0]
 
 
 @pytest.mark.parametrize(
