@@ -1,8 +1,8 @@
 """A build recorded in a guest and replayed: the policy engine's own forecast error.
 
-The first twenty seconds of it. The guest does not compact: pages that compaction moves come to their new
-frame without an event. Compaction is woken by requests of a higher order and by boosted watermarks, so that
-slabs of single pages are asked for, no huge pages, and no boost.
+The guest has memory for the build and what records it, and does not compact: pages that compaction moves come
+to their new frame without an event. Compaction is woken by requests of a higher order and by boosted
+watermarks, so that slabs of single pages are asked for, no huge pages, and no boost.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ COMMAND = """
 echo 0 >/proc/sys/vm/watermark_boost_factor
 echo 0 >/proc/sys/vm/compaction_proactiveness
 cd "$LAB_TREE"
-vmprobe record -o "$LAB_OUT/build.vmrec" --seconds 20 -- python3 -m lab.build "$LAB_SCRATCH/build" --mib 110
+vmprobe record -o "$LAB_OUT/build.vmrec" --max-size 16 -- python3 -m lab.build "$LAB_SCRATCH/build" --jobs 3
 """
 
-MOST_DISTANCE = 0.15
-"""Of free mass. Wanted was 0.05: three guests of this shape had 0.039, 0.074 and 0.090. There are few free
-blocks, and one of the largest order is a sixteenth of what is free."""
+MOST_DISTANCE = 0.075
+"""Of free mass. Wanted was 0.05: four builds had 0.022 to 0.037, and half as much again is for the next one.
+That nothing had changed would be off by 0.56, and one event in ten lost makes it 0.15."""
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,7 @@ def counts_fallbacks(error: ForecastError) -> bool:
 
 def test_the_stream_is_understood(recording: Any) -> None:
     error = error_of(recording)
-    assert error.drift.nr_requests > 50_000
+    assert error.drift.nr_requests > 100_000
     assert error.drift.pages_on_lists > 100
     assert understood(error), error
     assert error.drift.nr_elsewhere == 0
@@ -88,7 +88,7 @@ def test_the_stream_is_understood(recording: Any) -> None:
 
 def test_free_memory_ends_as_the_kernel_s(recording: Any) -> None:
     error = error_of(recording)
-    assert error.distance <= MOST_DISTANCE, error
+    assert error.distance <= MOST_DISTANCE < error.distance_unchanged, error
     assert error.fallbacks_real > 0
     assert counts_fallbacks(error), error
     assert error.nr_refused <= error.drift.nr_requests // 10_000
@@ -104,7 +104,9 @@ def types_ignored(columns: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_a_lost_event_in_ten_shows(recording: Any) -> None:
-    assert not understood(error_of(recording, one_in_ten_lost))
+    error = error_of(recording, one_in_ten_lost)
+    assert not understood(error)
+    assert error.distance > MOST_DISTANCE
 
 
 def test_types_that_are_ignored_show(recording: Any) -> None:

@@ -51,7 +51,11 @@ BYTES_EACH: Final = 40
 """About what an event takes in the buffers."""
 PAUSE_SECONDS: Final = 0.02
 READ_SECONDS: Final = 0.1
-"""Between two rounds of reading: each takes a sub-buffer that is not yet full, too."""
+"""Between two rounds of reading."""
+SLACK_BYTES: Final = 512
+"""A sub-buffer that lacks more than that is not full yet: it is the one that is being written."""
+MOST_READS: Final = 4096
+"""Sub-buffers of one CPU in a round, so that none waits for another for long."""
 FORMAT: Final = {"name": "vmprobe-allocations", "version": 1}
 
 
@@ -192,7 +196,9 @@ class _Reader:
     def __exit__(self, *exc: object) -> None:
         self._stop.set()
         self._thread.join()
-        self._drain()
+        for cpu in self.pages:
+            while self._take(cpu) is not None:
+                pass
 
     def _run(self) -> None:
         while not self._stop.wait(READ_SECONDS):
@@ -200,11 +206,23 @@ class _Reader:
 
     def _drain(self) -> None:
         for cpu in self.pages:
-            pages = self._trace.read(cpu, self._size)
-            self.pages[cpu] += pages
-            self._nr_bytes += sum(map(trace_buffer.nr_bytes, pages))
+            for _ in range(MOST_READS):
+                nr_bytes = self._take(cpu)
+                # Reading takes pages itself: who reads on finds a sub-buffer with just that, for ever.
+                if nr_bytes is None or nr_bytes < self._size - SLACK_BYTES:
+                    break
         if self._nr_bytes >= self._most_bytes:
             self.full.set()
+
+    def _take(self, cpu: int) -> int | None:
+        """Keep a sub-buffer; return how many bytes of records it holds, None where there is none."""
+        page = self._trace.read(cpu, self._size)
+        if page is None:
+            return None
+        self.pages[cpu].append(page)
+        nr_bytes = trace_buffer.nr_bytes(page)
+        self._nr_bytes += nr_bytes
+        return nr_bytes
 
 
 def _wait(options: RecordOptions, reader: _Reader) -> tuple[int | None, str]:

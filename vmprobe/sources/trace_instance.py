@@ -20,8 +20,6 @@ CLOCK: Final = "mono"
 REMOVE_SECONDS: Final = 5
 """How long a buffer that is still in use for a moment is tried to be removed."""
 LOST: Final = (b"overrun", b"commit overrun", b"dropped events")
-MOST_READS: Final = 4096
-"""Sub-buffers read of one CPU at a time, so that none waits for another for long."""
 
 
 class TraceInstance:
@@ -81,18 +79,13 @@ class TraceInstance:
         """Let events be recorded from now on, or no longer."""
         self._write("tracing_on", str(int(on)))
 
-    def read(self, cpu: int, size: int) -> list[bytes]:
-        """Return sub-buffers of a CPU as far as there are any now, each `size` bytes."""
-        found = []
-        for _ in range(MOST_READS):
-            try:
-                page = os.read(self._pipes[cpu], size)
-            except BlockingIOError:
-                break
-            if not page:
-                break
-            found.append(page.ljust(size, b"\0"))
-        return found
+    def read(self, cpu: int, size: int) -> bytes | None:
+        """Return a sub-buffer of a CPU, `size` bytes, with what there is now; None where there is nothing."""
+        try:
+            page = os.read(self._pipes[cpu], size)
+        except BlockingIOError:
+            return None
+        return page.ljust(size, b"\0") if page else None
 
     def lost(self) -> dict[int, int]:
         """Return how many events of each CPU found no room."""
