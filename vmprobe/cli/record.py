@@ -16,7 +16,7 @@ MOST_SECONDS: Final = 3600
 
 @click.command(
     short_help="Record page allocations between two snapshots.",
-    context_settings={"ignore_unknown_options": True},
+    context_settings={"allow_interspersed_args": False},
 )
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), metavar="NAME.vmrec",
