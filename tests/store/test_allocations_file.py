@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 
 import vmprobe
-from vmprobe.collect.allocations import COLUMNS, FORMAT
+from vmprobe.collect.allocations import FORMAT
 from vmprobe.errors import InputError, OutputError
-from vmprobe.store.allocations import read, write_recording
+from vmprobe.store.allocations import DTYPES, read, write_recording
 from vmprobe.store.arrays_file import read_arrays, write_arrays
 
 FIXTURE = Path(__file__).parents[2] / "fixtures" / "snapshots" / "6.12-quiet.vmsnap"
 
 
 def columns(nr: int) -> dict[str, Any]:
-    made: dict[str, Any] = {name: np.zeros(nr, dtype) for name, dtype in COLUMNS.items()}
+    made: dict[str, Any] = {name: np.zeros(nr, dtype) for name, dtype in DTYPES.items()}
     made["time_ns"] = np.arange(nr, dtype=np.int64)
     made["pfn"] = np.arange(nr, dtype=np.int64) * 3
     return made
@@ -43,8 +43,8 @@ def path(tmp_path: Path) -> Path:
 def test_it_comes_back(path: Path) -> None:
     found = read(path)
     assert found.pfn.tolist() == [0, 3, 6, 9, 12]
-    assert {name: getattr(found, name).dtype for name in COLUMNS} == {
-        name: np.dtype(dtype) for name, dtype in COLUMNS.items()
+    assert {name: getattr(found, name).dtype for name in DTYPES} == {
+        name: np.dtype(dtype) for name, dtype in DTYPES.items()
     }
     for each in (found.before, found.after):
         assert vmprobe.load(str(each)).has("frames")
@@ -91,6 +91,14 @@ def test_nothing_stays_of_one_that_fails(tmp_path: Path, monkeypatch: pytest.Mon
                 path / "events.npz", columns(5) | {"time_ns": np.array([0, 9, 2, 3, 4])}
             ),
             "event 2 is before",
+        ),
+        (
+            lambda path: write_arrays(path / "events.npz", columns(5) | {"order": np.zeros(5)}),
+            "order is float64",
+        ),
+        (
+            lambda path: write_arrays(path / "events.npz", columns(5) | {"kind": np.full(5, 3, np.uint8)}),
+            "kind 3",
         ),
         (lambda path: write_arrays(path / "events.npz", {"pfn": np.zeros(5)}), "not the 5 events"),
     ],

@@ -45,7 +45,7 @@ class Events(Protocol):
         """Since the start."""
 
     @property
-    def cpu(self) -> NDArray[np.uint8]:
+    def cpu(self) -> NDArray[np.unsignedinteger]:
         """Who did it."""
 
     @property
@@ -172,7 +172,8 @@ def replay(recording: Events, ground: Ground, *, pure: bool = False) -> Replay:
         order[chosen],
         recording.migratetype[chosen],
         recording.gfp_flags[chosen],
-        recording.cpu[chosen],
+        # Requests have a byte for it; who has fewer lists takes it modulo their number anyway.
+        recording.cpu[chosen].astype(np.uint8),
         recording.time_ns[chosen],
     )
     pairs = pairs_of(ground.nr_frames, stream.allocates, stream.index, stream.order, pure=pure)

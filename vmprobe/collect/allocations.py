@@ -10,10 +10,12 @@ this program itself takes meanwhile is in the stream like everybody's.
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import threading
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -24,6 +26,7 @@ from vmprobe.collect.take import take
 from vmprobe.errors import FormatError, PrivilegeError, UsageError
 from vmprobe.formats import buddyinfo, trace_buffer, tracepoint, zoneinfo
 from vmprobe.sources.trace_instance import CLOCK, TraceInstance
+from vmprobe.store.allocations import DTYPES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,10 +38,6 @@ if TYPE_CHECKING:
 ALLOC, FREE, FALLBACK = "kmem/mm_page_alloc", "kmem/mm_page_free", "kmem/mm_page_alloc_extfrag"
 EVENTS: Final = (ALLOC, FREE, FALLBACK)
 """By the number that they have in the column ``kind``."""
-COLUMNS: Final = {
-    "time_ns": np.int64, "cpu": np.uint8, "kind": np.uint8, "pfn": np.int64, "order": np.uint8,
-    "migratetype": np.uint8, "gfp_flags": np.uint32, "extra": np.uint32,
-}  # fmt: skip
 FIELDS: Final = {
     ALLOC: {"pfn": "pfn", "order": "order", "migratetype": "migratetype", "gfp_flags": "gfp_flags"},
     FREE: {"pfn": "pfn", "order": "order"},
@@ -50,6 +49,8 @@ NO_TYPE: Final = 255
 BYTES_EACH: Final = 40
 """About what an event takes in the buffers."""
 PAUSE_SECONDS: Final = 0.02
+END_SECONDS: Final = 2
+"""What a command gets to end by itself when it is told to."""
 READ_SECONDS: Final = 0.1
 """Between two rounds of reading."""
 SLACK_BYTES: Final = 512
@@ -88,7 +89,7 @@ class Recorded:
     Parameters
     ----------
     columns
-        `COLUMNS`, a row an event, ascending in time.
+        `vmprobe.store.allocations.DTYPES`, a row an event, ascending in time.
     manifest
         How it was made, and what was lost.
     before, after
@@ -118,10 +119,11 @@ def record(options: RecordOptions, progress: Callable[[str, int, int], None] | N
     UsageError
         The command cannot be run; the kernel has no such events.
     """
-    instance = _instance(options)
-    _told(progress, "snapshot before")
-    before = take(Options())
-    with instance as trace:
+    with ExitStack() as stack:
+        # The buffers are there in both snapshots: what they take is in no event.
+        trace = _entered(stack, options)
+        _told(progress, "snapshot before")
+        before = take(Options())
         layout = trace_buffer.parse_header_page(trace.sub_buffer, "tracefs events/header_page")
         reader = _Reader(trace, layout.size, options.most_events * BYTES_EACH)
         _told(progress, "recording")
@@ -136,8 +138,8 @@ def record(options: RecordOptions, progress: Callable[[str, int, int], None] | N
             name: tracepoint.parse(data, file=f"tracefs events/{name}/format")
             for name, data in trace.formats.items()
         }
-    _told(progress, "snapshot after")
-    after = take(Options())
+        _told(progress, "snapshot after")
+        after = take(Options())
     _told(progress, "reading events")
     columns, missed = _columns(reader.pages, layout, formats, start_ns)
     manifest = {
@@ -164,18 +166,18 @@ def _told(progress: Callable[[str, int, int], None] | None, stage: str) -> None:
         progress(stage, 0, 0)
 
 
-def _instance(options: RecordOptions) -> TraceInstance:
+def _entered(stack: ExitStack, options: RecordOptions) -> TraceInstance:
+    """Make the buffers before anything takes long: what is refused is refused at once."""
     kib_each = max(64, options.buffer_mib * 1024 // (os.cpu_count() or 1))
-    made = TraceInstance(EVENTS, kib_each)
     try:
-        # Tried once before anything takes long: what is refused is refused at once.
-        with made:
-            pass
+        return stack.enter_context(TraceInstance(EVENTS, kib_each))
     except PermissionError as error:
         raise PrivilegeError(f"trace events: {error.strerror}", needs="CAP_SYS_ADMIN") from error
     except OSError as error:
+        if error.errno == errno.ENOMEM:
+            told = f"no memory for trace buffers of {options.buffer_mib} MiB"
+            raise UsageError(told, hint="choose a smaller --max-size") from error
         raise UsageError(f"this kernel does not trace page allocations: {error.strerror}") from error
-    return TraceInstance(EVENTS, kib_each)
 
 
 class _Reader:
@@ -193,10 +195,11 @@ class _Reader:
         self._thread.start()
         return self
 
-    def __exit__(self, *exc: object) -> None:
+    def __exit__(self, kind: object, *exc: object) -> None:
         self._stop.set()
         self._thread.join()
-        for cpu in self.pages:
+        # After an error nobody asks for what is left, and events may come faster than they are read.
+        for cpu in self.pages if kind is None else ():
             while self._take(cpu) is not None:
                 pass
 
@@ -246,7 +249,11 @@ def _wait(options: RecordOptions, reader: _Reader) -> tuple[int | None, str]:
     finally:
         if child.poll() is None:
             child.terminate()
-            child.wait()
+            try:
+                child.wait(END_SECONDS)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
 
 
 def _counts() -> list[dict[str, Any]]:
@@ -289,10 +296,10 @@ def _columns(
             mine = np.flatnonzero(number == formats[name].identity)
             part = _of_event(data, records.at[mine], name, formats[name])
             part["time_ns"] = records.time[mine].astype(np.int64) - start_ns
-            part["cpu"] = np.full(len(mine), cpu, np.uint8)
+            part["cpu"] = np.full(len(mine), cpu, np.uint16)
             part["kind"] = np.full(len(mine), kind, np.uint8)
             parts.append(part)
-    joined = {name: np.concatenate([part[name] for part in parts]) for name in COLUMNS}
+    joined = {name: np.concatenate([part[name] for part in parts]) for name in DTYPES}
     turn = np.argsort(joined["time_ns"], kind="stable")
     return {name: column[turn] for name, column in joined.items()}, missed
 
@@ -316,4 +323,4 @@ def _of_event(
     if name == FALLBACK:
         low, middle, high = (told(column) for column in EXTRA)
         found["extra"] = low | middle << 8 | high << 16
-    return {column: values.astype(COLUMNS[column]) for column, values in found.items()}
+    return {column: values.astype(DTYPES[column]) for column, values in found.items()}

@@ -28,6 +28,13 @@ if TYPE_CHECKING:
 SUFFIX: Final = ".vmrec"
 NAME, VERSION = "vmprobe-allocations", 1
 EVENTS, MANIFEST, BEFORE, AFTER = "events.npz", "recording.json", "before.vmsnap", "after.vmsnap"
+DTYPES: Final = {
+    "time_ns": np.int64, "cpu": np.uint16, "kind": np.uint8, "pfn": np.int64, "order": np.uint8,
+    "migratetype": np.uint8, "gfp_flags": np.uint32, "extra": np.uint32,
+}  # fmt: skip
+"""The columns of events."""
+KINDS: Final = 2
+"""The highest kind of event."""
 HINT: Final = "a recording is a folder that vmprobe record wrote"
 
 
@@ -40,7 +47,7 @@ class Recording:
     time_ns
         int64, since the start.
     cpu
-        uint8.
+        uint16.
     kind
         uint8: 0 a block taken, 1 given back, 2 taken from another migratetype's list.
     pfn
@@ -61,7 +68,7 @@ class Recording:
     """
 
     time_ns: NDArray[np.int64]
-    cpu: NDArray[np.uint8]
+    cpu: NDArray[np.uint16]
     kind: NDArray[np.uint8]
     pfn: NDArray[np.int64]
     order: NDArray[np.uint8]
@@ -138,6 +145,10 @@ def read(path: Path) -> Recording:
         raise InputError(
             f"{path / EVENTS}: not the {manifest.get('events')} events of its manifest", hint=HINT
         )
+    wrong = [name for name in names if arrays[name].dtype != DTYPES[name]]
+    if wrong or int(arrays["kind"].max(initial=0)) > KINDS:
+        told = f"{wrong[0]} is {arrays[wrong[0]].dtype}" if wrong else f"kind {arrays['kind'].max()}"
+        raise InputError(f"{path / EVENTS}: {told}", hint=HINT)
     late = np.flatnonzero(np.diff(arrays["time_ns"]) < 0)
     if len(late):
         raise InputError(f"{path / EVENTS}: event {late[0] + 1} is before the one before it", hint=HINT)
