@@ -161,4 +161,4 @@ def test_a_page_handed_out_twice_or_lost_is_found(planted: dict[str, Any]) -> No
         return policy
 
     with pytest.raises(AssertionError):
-        run_state_machine_as_test(machine_of(broken), settings=SETTINGS)
+        run_state_machine_as_test(machine_of(broken), settings=settings(SETTINGS, max_examples=500))
