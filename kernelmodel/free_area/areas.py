@@ -143,6 +143,23 @@ def find(tree: Tree, ask: Ask) -> tuple[int, int]:
 
 
 @jit
+def take_out(tree: Tree, slot: int) -> None:
+    """Take an area out of the tree, and keep its slot for another."""
+    remove(tree, slot)
+    tree.spare[tree.info[NR_SPARE]] = slot
+    tree.info[NR_SPARE] += 1
+
+
+@jit
+def put_in(tree: Tree, start: int, length: int) -> None:
+    """Put a new area into the tree."""
+    tree.info[NR_SPARE] -= 1
+    slot = int(tree.spare[tree.info[NR_SPARE]])
+    write_area(tree, slot, start, length)
+    insert(tree, slot)
+
+
+@jit
 def cut(tree: Tree, slot: int, index: int, order: int) -> None:
     """Take frames out of an area; what is left on either side stays one."""
     node, info = tree.node, tree.info
@@ -153,9 +170,7 @@ def cut(tree: Tree, slot: int, index: int, order: int) -> None:
     info[SPLITS] += start < index and behind < end
     erase_area(tree, slot)
     if info[ORDERED_BY] != BY_ADDRESS or (start == index and behind == end):
-        remove(tree, slot)
-        info[NR_SPARE] += 1
-        tree.spare[info[NR_SPARE] - 1] = slot
+        take_out(tree, slot)
         slot = 0
     for side in range(2):
         first, last = (start, index) if side == LEFT else (behind, end)
@@ -166,10 +181,7 @@ def cut(tree: Tree, slot: int, index: int, order: int) -> None:
             refresh(tree, slot)
             slot = 0
         else:
-            info[NR_SPARE] -= 1
-            fresh = int(tree.spare[info[NR_SPARE]])
-            write_area(tree, fresh, first, last - first)
-            insert(tree, fresh)
+            put_in(tree, first, last - first)
 
 
 @jit
@@ -204,17 +216,12 @@ def release_area(tree: Tree, index: int, order: int, cpu: int) -> None:  # noqa:
         end = max(end, int(node[slot, START]) + int(node[slot, LENGTH]))
         erase_area(tree, slot)
         if slot != kept:
-            remove(tree, slot)
-            info[NR_SPARE] += 1
-            tree.spare[info[NR_SPARE] - 1] = slot
+            take_out(tree, slot)
     if kept:
         write_area(tree, kept, start, end - start)
         refresh(tree, kept)
     else:
-        info[NR_SPARE] -= 1
-        fresh = int(tree.spare[info[NR_SPARE]])
-        write_area(tree, fresh, start, end - start)
-        insert(tree, fresh)
+        put_in(tree, start, end - start)
 
 
 @jit

@@ -137,3 +137,18 @@ class Ground:
         """Return the maximal free blocks of all zones; start_pfn counts from frame 0, not from pfn 0."""
         runs = true_runs(self.content() & np.uint8(KIND_MASK) == Frame.FREE)
         return free_blocks(runs, 0, self.nr_frames, self.nr_orders)
+
+    def by_zone(self, blocks: FreeBlocks) -> NDArray[np.int64]:
+        """Return how many blocks of each order begin in each zone, int64 (zones, orders).
+
+        Parameters
+        ----------
+        blocks
+            start_pfn counts from frame 0, as in `free_blocks`.
+        """
+        counts = np.zeros((len(self.zones), self.nr_orders), np.int64)
+        for row, layout in enumerate(zone.layout for zone in self.zones):
+            start, end = layout.start_pfn - self.base_pfn, layout.end_pfn - self.base_pfn
+            inside = blocks.order[(blocks.start_pfn >= start) & (blocks.start_pfn < end)]
+            counts[row] = np.bincount(inside, minlength=self.nr_orders)
+        return counts

@@ -97,7 +97,7 @@ def simulate(
         background=background,
         operations=policy.counters(),
         layouts=ground.layouts(_known(book.content, blocks)),
-        free_blocks=_by_zone(ground, blocks),
+        free_blocks=ground.by_zone(blocks),
     )
 
 
@@ -119,13 +119,3 @@ def _known(content: NDArray[np.uint8], blocks: FreeBlocks) -> NDArray[np.uint8]:
     known = content.copy()
     known[kept] = Frame.UNKNOWN
     return known
-
-
-def _by_zone(ground: Ground, blocks: FreeBlocks) -> NDArray[np.int64]:
-    """Return the free blocks of each order in each zone, by where they begin."""
-    counts = np.zeros((len(ground.zones), ground.nr_orders), np.int64)
-    for row, zone in enumerate(ground.zones):
-        start, end = zone.layout.start_pfn - ground.base_pfn, zone.layout.end_pfn - ground.base_pfn
-        inside = blocks.order[(blocks.start_pfn >= start) & (blocks.start_pfn < end)]
-        counts[row] = np.bincount(inside, minlength=ground.nr_orders)
-    return counts

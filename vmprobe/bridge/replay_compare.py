@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from kernelmodel.free_area.ground import Ground
-    from kernelmodel.page_alloc.rebuild import FreeBlocks
     from vmprobe.tables import Snapshot
 
 POLICY: Final = "buddy-grouped"
@@ -187,8 +186,8 @@ def forecast_error(
     made = replay(recording, ground, pure=pure)
     policy = Grouped(POLICY, made.ground, pure=pure)
     followed = follow_recorded(made.ground, made.demand, made.clock, policy, pure=pure)
-    forecast = _by_zone(ground, policy.free_blocks())
-    kept = _by_zone(ground, policy.kept_blocks()) @ (np.int64(1) << np.arange(ground.nr_orders))
+    forecast = ground.by_zone(policy.free_blocks())
+    kept = ground.by_zone(policy.kept_blocks()) @ (np.int64(1) << np.arange(ground.nr_orders))
     columns = zip(ground.zones, forecast, after.free_blocks, kept, after.pages_on_lists, strict=True)
     zones = tuple(
         ZoneError(
@@ -223,14 +222,6 @@ def _simple(made: Replay, *, pure: bool) -> NDArray[np.int64]:
     run = simulate(made.ground, made.demand, make(SIMPLE, made.ground, pure=pure), pure=pure)
     total: NDArray[np.int64] = run.free_blocks.sum(axis=0)
     return total
-
-
-def _by_zone(ground: Ground, blocks: FreeBlocks) -> NDArray[np.int64]:
-    """Return the blocks of each zone by order, int64 (zones, orders)."""
-    ends = np.array([zone.layout.end_pfn for zone in ground.zones]) - ground.base_pfn
-    counts = np.zeros((len(ends), ground.nr_orders), np.int64)
-    np.add.at(counts, (np.searchsorted(ends, blocks.start_pfn, side="right"), blocks.order), 1)
-    return counts
 
 
 def _nr_fallbacks(recording: Events, ground: Ground) -> int:
