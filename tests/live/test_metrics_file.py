@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -12,6 +11,7 @@ import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -97,16 +97,12 @@ def scrape(tmp_path: Path) -> Iterator[Callable[[], str]]:
 
 def port(exporter: subprocess.Popen[str]) -> int:
     """The loopback port that a process listens on."""
-    inodes = set()
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline and exporter.poll() is None:
-        for fd in os.listdir(f"/proc/{exporter.pid}/fd"):
-            target = os.readlink(f"/proc/{exporter.pid}/fd/{fd}")
-            inodes.update(re.findall(r"^socket:\[(\d+)\]$", target))
-        with open(f"/proc/{exporter.pid}/net/tcp") as lines:
-            for fields in (line.split() for line in lines):
-                if fields[9] in inodes and fields[3] == "0A":
-                    return int(fields[1].rpartition(":")[2], 16)
+        # psutil passes over a descriptor that is closed while it looks, which a starting exporter does often.
+        for connection in psutil.Process(exporter.pid).net_connections("tcp4"):
+            if connection.status == psutil.CONN_LISTEN:
+                return int(connection.laddr.port)
         time.sleep(0.05)
     pytest.fail("the node exporter does not listen")
 
