@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import vmprobe
-from vmprobe.analyses.whatif import Question, demand_in, help_kinds, save_demand, whatif
+from vmprobe.analyses.whatif import Question, demand_in, help_kinds, whatif
 from vmprobe.analyses.whatif_layout import layout, small_areas
 from vmprobe.errors import UsageError
 from vmprobe.render.html_whatif import whatif_page
@@ -77,15 +77,14 @@ def test_policies_that_end_with_small_areas_alone_are_named(answer: WhatIf) -> N
 
 def test_a_kept_demand_gives_the_table_of_its_seed(tmp_path: Path) -> None:
     question = replace(QUESTION, seeds=(5,), helps=("none",))
-    save_demand(tmp_path / "kept.npz", SNAPSHOT, question)
+    first = whatif(SNAPSHOT, replace(question, save=tmp_path / "kept.npz"))
     kept = demand_in(tmp_path / "kept.npz")
     assert kept is not None
     again = whatif(SNAPSHOT, replace(question, streams=(), kept=kept))
-    first = whatif(SNAPSHOT, question)
     assert [dumps(side) for side in again.sides] == [dumps(side) for side in first.sides]
     assert (again.seeds, again.demand) == ((), "kept.npz")
     with pytest.raises(UsageError, match="comes from a file already"):
-        save_demand(tmp_path / "x.npz", SNAPSHOT, replace(question, streams=(), kept=kept))
+        whatif(SNAPSHOT, replace(question, streams=(), kept=kept, save=tmp_path / "x.npz"))
     assert demand_in(tmp_path / "none") is None
 
 

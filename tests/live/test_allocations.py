@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -130,3 +131,10 @@ def test_who_is_not_root_is_told_in_one_line(tmp_path: Path) -> None:
     assert done.returncode == 4, done.stderr
     assert done.stderr.splitlines()[-1].endswith("needs CAP_SYS_ADMIN")
     assert not (tmp_path / "x.vmrec").exists()
+
+
+def test_a_document_on_stdout_is_not_mixed_with_what_the_command_says(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "vmprobe", "record", "--json", "-o", "x.vmrec", "--", "echo", "said"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
+    assert json.loads(done.stdout)["command_status"] == 0
+    assert done.stderr == "said\n"

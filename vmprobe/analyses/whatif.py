@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from vmprobe.analyses.compact import prepared
 from vmprobe.analyses.map_answer import CONTENTS
-from vmprobe.analyses.whatif_answer import HelpRow, Met, Side, Spread, WhatIf
+from vmprobe.analyses.whatif_answer import Met, Side, Spread, WhatIf
 from vmprobe.bridge.ground import ground as ground_of
 from vmprobe.bridge.ground import scale as scale_of
 from vmprobe.bridge.replay import replay
@@ -16,9 +16,9 @@ from vmprobe.bridge.standing import standing
 from vmprobe.bridge.strip import pageblock_order, strips_of_layouts
 from vmprobe.bridge.whatif import (
     HELP_KINDS,
-    Help,
     check_names,
     demand_arrays,
+    help_of,
     kept_demand,
     low_limit_bytes,
     made_demand,
@@ -70,6 +70,8 @@ class Question:
         A demand that was kept, and what it is called; None for one that is made.
     recording
         What the page allocator of a host did, to be replayed; None for nothing.
+    save
+        A file that keeps the demand of the first seed; None for none.
     """
 
     policies: tuple[str, ...]
@@ -81,6 +83,7 @@ class Question:
     node: int | None = None
     kept: tuple[str, Demand] | None = None
     recording: Recording | None = None
+    save: Path | None = None
 
 
 def demand_in(path: Path) -> tuple[str, Demand] | None:
@@ -92,23 +95,6 @@ def demand_in(path: Path) -> tuple[str, Demand] | None:
         It cannot be read, or is no demand.
     """
     return (path.name, kept_demand(read_arrays(path, HINT), str(path))) if path.is_file() else None
-
-
-def save_demand(path: Path, snapshot: Snapshot, question: Question) -> None:
-    """Keep the demand of the first seed in a file.
-
-    Raises
-    ------
-    UsageError
-        The demand comes from a file already.
-    OutputError
-        The file cannot be written.
-    """
-    if not question.streams:
-        raise UsageError("--save-demand: the demand comes from a file already", hint="copy that file")
-    made = ground_of(snapshot, prepared(snapshot), question.node)
-    first = _demands(replace(question, seeds=question.seeds[:1]), scale_of(snapshot, made), nr_cpus(made))[0]
-    write_arrays(path, demand_arrays(first))
 
 
 def help_kinds(text: str) -> tuple[str, ...]:
@@ -149,8 +135,12 @@ def whatif(
     SnapshotError, PrivilegeError
         Frames, zones or watermarks are missing.
     UsageError
-        There is no such policy, stream, help or node.
+        There is no such policy, stream, help or node; a demand that comes from a file is to be kept in one.
+    OutputError
+        The demand cannot be kept.
     """
+    if question.save is not None and not question.streams:
+        raise UsageError("--save-demand: the demand comes from a file already", hint="copy that file")
     choices = [(text, help_kinds(text)) for text in question.helps]
     made = ground_of(snapshot, prepared(snapshot), question.node)
     scale = scale_of(snapshot, made)
@@ -165,6 +155,8 @@ def whatif(
         error = error_of(question.recording, made)
         played = replay(question.recording, made)
         made, demands = played.ground, [played.demand]
+    if question.save is not None:
+        write_arrays(question.save, demand_arrays(demands[0]))
     sides = []
     for policy in question.policies:
         for text, kinds in choices:
@@ -250,9 +242,9 @@ def _side(
 ) -> Side:
     first = outcomes[0]
     met = _all_met(outcomes)
-    helps = [_summed([outcome.help[at] for outcome in outcomes]) for at in range(len(first.help))]
+    helps = [help_of(kind, [outcome.help[kind] for outcome in outcomes]) for kind in first.help]
     if keeps:
-        helps.append(_summed([outcome.background for outcome in outcomes]))
+        helps.append(help_of("keep", [outcome.background for outcome in outcomes]))
     operations = {
         name: first.operations[name]
         if name in AT_THE_END
@@ -297,8 +289,3 @@ def _key(outcomes: Sequence[Outcome]) -> Callable[[tuple[str, str, int]], tuple[
     """Return the order of groups: sources as the demand names them, then priority and order."""
     sources = list(dict.fromkeys(each.source for outcome in outcomes for each in outcome.groups))
     return lambda key: (sources.index(key[0]), key[1], key[2])
-
-
-def _summed(each: Sequence[Help]) -> HelpRow:
-    sums = [sum(column) for column in zip(*(help_[1:] for help_ in each), strict=True)]
-    return HelpRow.of(Help(each[0].kind, *sums))

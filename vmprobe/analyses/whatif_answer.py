@@ -45,26 +45,6 @@ class Met:
     met_percent: Spread
 
 
-@dataclass(frozen=True)
-class HelpRow:
-    """What one kind of help did, all seeds together; ``cost_us`` is at best, likely, at worst."""
-
-    kind: str
-    calls: int
-    succeeded: int
-    copied_pages: int
-    dropped_pages: int
-    written_pages: int
-    swapped_pages: int
-    scanned_pages: int
-    cost_us: tuple[float, float, float]
-
-    @classmethod
-    def of(cls, each: Help) -> HelpRow:
-        """Return the row of what the bridge counted."""
-        return cls(**each._asdict(), cost_us=each.cost_us)
-
-
 @dataclass(frozen=True, eq=False)
 class Side:
     """One policy with one choice of help.
@@ -99,7 +79,7 @@ class Side:
     met: tuple[Met, ...]
     all_met_percent: Spread
     atomic_failures: int
-    helps: tuple[HelpRow, ...]
+    helps: tuple[Help, ...]
     operations: dict[str, int]
     event: tuple[int, ...]
     free_pages: tuple[int, ...]

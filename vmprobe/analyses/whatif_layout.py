@@ -255,7 +255,7 @@ def _help(answer: WhatIf) -> list[Part]:
         (
             _name(answer, side), each.kind, each.calls, each.succeeded, each.copied_pages, each.dropped_pages,
             each.written_pages + each.swapped_pages,
-            f"{seconds_text(each.cost_us[0] / 1e6)} to {seconds_text(each.cost_us[2] / 1e6)}",
+            f"{seconds_text(each.cost_us.low / 1e6)} to {seconds_text(each.cost_us.high / 1e6)}",
         )
         for side in answer.sides
         for each in side.helps

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
-from kernelmodel.compaction.cost import Work, cost_us
+from kernelmodel.compaction.cost import Range, Work, cost_us
 from kernelmodel.errors import ModelError
 from kernelmodel.free_area.ground import Ground
 from kernelmodel.free_area.registry import make
@@ -38,6 +38,7 @@ __all__ = [
     "Scale",
     "check_names",
     "demand_arrays",
+    "help_of",
     "kept_demand",
     "low_limit_bytes",
     "made_demand",
@@ -102,7 +103,7 @@ class Group(NamedTuple):
 
 
 class Help(NamedTuple):
-    """What one kind of help, or the work kept up beside the demand, did."""
+    """What one kind of help, or the work kept up beside the demand, did, and what that takes."""
 
     kind: str
     calls: int
@@ -112,19 +113,7 @@ class Help(NamedTuple):
     written_pages: int
     swapped_pages: int
     scanned_pages: int
-
-    @property
-    def cost_us(self) -> tuple[float, float, float]:
-        """Microseconds at best, likely and at worst."""
-        found = cost_us(
-            Work(
-                moved_pages=self.copied_pages,
-                scanned_pages=self.scanned_pages,
-                dropped_pages=self.dropped_pages,
-                swapped_pages=self.written_pages + self.swapped_pages,
-            )
-        )
-        return found.low, found.mid, found.high
+    cost_us: Range
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,7 +125,7 @@ class Outcome:
     groups
         Requests that there were.
     help
-        Each kind that was allowed.
+        What each kind that was allowed did.
     background
         What keeping areas in reserve did.
     operations
@@ -153,8 +142,8 @@ class Outcome:
     """
 
     groups: tuple[Group, ...]
-    help: tuple[Help, ...]
-    background: Help
+    help: Mapping[str, HelpTally]
+    background: HelpTally
     operations: dict[str, int]
     event: tuple[int, ...]
     free_pages: tuple[int, ...]
@@ -210,8 +199,8 @@ def run(
     reached = np.array([zone.zone_type <= low for zone in ground.zones])
     return Outcome(
         groups=_groups(made, done),
-        help=tuple(_help(kind, tally) for kind, tally in done.help.items()),
-        background=_help("keep", done.background),
+        help=done.help,
+        background=done.background,
         operations=done.operations,
         event=tuple(done.samples.event.tolist()),
         free_pages=tuple((blocks << np.arange(ground.nr_orders)).sum(axis=1).tolist()),
@@ -231,8 +220,17 @@ def _groups(made: Demand, done: Run) -> tuple[Group, ...]:
     return tuple(found)
 
 
-def _help(kind: str, tally: HelpTally) -> Help:
-    return Help(kind, **vars(tally))
+def help_of(kind: str, tallies: Sequence[HelpTally]) -> Help:
+    """Return what a kind of help did in several runs together."""
+    names = Help._fields[1:-1]
+    sums = {name: sum(getattr(tally, name) for tally in tallies) for name in names}
+    work = Work(
+        moved_pages=sums["copied_pages"],
+        scanned_pages=sums["scanned_pages"],
+        dropped_pages=sums["dropped_pages"],
+        swapped_pages=sums["written_pages"] + sums["swapped_pages"],
+    )
+    return Help(kind, **sums, cost_us=cost_us(work))
 
 
 def peak_permille(made: Demand, scale: Scale) -> int:

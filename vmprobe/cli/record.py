@@ -48,7 +48,8 @@ def record(
 ) -> None:
     """Record every page allocation and release of this host, with a snapshot before and one after.
 
-    With COMMAND that is run, and the recording ends with it. The events come through trace buffers of our
+    With COMMAND that is run, and the recording ends with it; with --json it writes to stderr what it would
+    write to stdout. The events come through trace buffers of our
     own, which are removed in the end; nothing of other tracers changes. No names of processes are kept with
     the events. "vmprobe whatif NAME.vmrec/before.vmsnap --demand NAME.vmrec" replays it through any policy.
 
@@ -71,6 +72,7 @@ def record(
         command=command,
         buffer_mib=max_size,
         most_events=max_events,
+        to_stderr=as_json,
     )
     with progress_line() as progress:
         made = take(options, progress)

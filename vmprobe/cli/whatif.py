@@ -88,7 +88,6 @@ def whatif(
     Without SNAPSHOT one is taken now, in memory.
     """
     from vmprobe.analyses.whatif import Question, demand_in
-    from vmprobe.analyses.whatif import save_demand as keep_demand
     from vmprobe.analyses.whatif import whatif as ask
     from vmprobe.cli.progress import progress_line
 
@@ -108,10 +107,9 @@ def whatif(
         node=node,
         kept=kept,
         recording=recording,
+        save=save_demand,
     )
     snapshot = open_or_take(path, procfs=procfs, sysfs=sysfs)
-    if save_demand is not None:
-        keep_demand(save_demand, snapshot, question)
     with progress_line() as progress:
         answer = ask(snapshot, question, progress)
     if html is not None:

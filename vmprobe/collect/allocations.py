@@ -48,6 +48,7 @@ EXTRA: Final = ("fallback_order", "fallback_migratetype", "change_ownership")
 NO_TYPE: Final = 255
 BYTES_EACH: Final = 40
 """About what an event takes in the buffers."""
+STDERR: Final = 2
 PAUSE_SECONDS: Final = 0.02
 END_SECONDS: Final = 2
 """What a command gets to end by itself when it is told to."""
@@ -74,12 +75,15 @@ class RecordOptions:
         Of the kernel's buffers, all CPUs together.
     most_events
         Where the recording ends early.
+    to_stderr
+        Whether the command writes to stderr what it writes to stdout, which is another's then.
     """
 
     seconds: float = 10.0
     command: tuple[str, ...] = ()
     buffer_mib: int = 64
     most_events: int = 5_000_000
+    to_stderr: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -234,7 +238,8 @@ def _wait(options: RecordOptions, reader: _Reader) -> tuple[int | None, str]:
         full = reader.full.wait(options.seconds)
         return None, "events" if full else "time"
     try:
-        child = subprocess.Popen(options.command, stdin=subprocess.DEVNULL)
+        output = STDERR if options.to_stderr else None
+        child = subprocess.Popen(options.command, stdin=subprocess.DEVNULL, stdout=output)
     except OSError as error:
         raise UsageError(f"{options.command[0]}: {error.strerror}") from error
     deadline = time.monotonic() + options.seconds
