@@ -37,6 +37,22 @@ def test_words_are_folded_and_stay_whole() -> None:
     assert " ".join("\n".join(lines[1:]).split()) == f"123,456 {words}"
 
 
+@given(
+    st.lists(st.lists(st.text("ab ", max_size=40), min_size=3, max_size=3), min_size=1, max_size=4),
+    st.integers(20, 90),
+)
+def test_words_of_several_columns_stay_whole_and_none_is_lost(rows: list[list[str]], width: int) -> None:
+    heads = ("a head of many words", "b", "c")
+    columns = [Column(head, Kind.TEXT) for head in heads]
+    grid = Grid("", (*columns, Column("n", Kind.COUNT)), tuple((*row, 123456) for row in rows))
+    lines = printed(grid, width=width).splitlines()
+    words = sorted(" ".join(text for row in rows for text in row).split())
+    assert sorted(" ".join(lines[1:]).replace("123,456", "").split()) == words
+    texts = [" ".join(row[i] for row in rows).split() for i in range(3)]
+    least = [max([12, len(heads[i]), *map(len, texts[i])]) for i in range(3)]
+    assert max(map(len, lines)) <= max(width, sum(least) + len("123,456") + 3 * 2)
+
+
 def test_a_word_longer_than_the_line_is_folded_and_not_cut() -> None:
     long = "x" * 300
     out = printed(Grid("", (Column("a", Kind.TEXT),), ((long,),)))

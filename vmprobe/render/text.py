@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from rich.cells import cell_len
-from rich.measure import Measurement
 from rich.segment import Segment, Segments
 from rich.table import Table
 from rich.text import Text
@@ -25,11 +24,10 @@ ABSENT: Final = "-"
 """Stands for a value that could not be read; zero is printed as 0."""
 
 FOLDED_WIDTH: Final = 12
-"""Columns of words are not folded narrower than this."""
+"""Columns of words are not folded narrower than this, nor than their longest word."""
 
-
-MOST_COLUMNS: Final = 100_000
-"""Wider than any grid."""
+GAP: Final = 2
+"""Between two columns."""
 
 
 def cell(value: Any, kind: Kind) -> str:
@@ -75,26 +73,44 @@ def print_parts(parts: Parts, console: Console) -> None:
 
 def print_grid(part: Grid, console: Console) -> None:
     """Print one grid without its title."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=True, header_style="dim")
+    table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), show_header=True, header_style="dim")
     cells = [
         [cell(value, column.kind) for value, column in zip(row, part.columns, strict=True)]
         for row in part.rows
     ]
-    for index, column in enumerate(part.columns):
-        widest = max((cell_len(row[index]) for row in cells), default=0)
-        head = cell_len(column.label)
-        if _is_figure(column.kind, part, index):
-            table.add_column(
-                Text(plain(column.label)), justify="right", no_wrap=True, min_width=max(widest, head)
-            )
-        else:
-            narrowest = max(head, min(widest, FOLDED_WIDTH))
-            table.add_column(Text(plain(column.label)), overflow="fold", min_width=narrowest)
+    widths = _widths(part, cells, console.width - GAP * (len(part.columns) - 1))
+    for index, (column, width) in enumerate(zip(part.columns, widths, strict=True)):
+        figure = _is_figure(column.kind, part, index)
+        table.add_column(
+            Text(plain(column.label)), width=width, justify="right" if figure else "left", overflow="fold"
+        )
     for row in cells:
         table.add_row(*(Text(text) for text in row))
-    # Asked with the width of the console, rich would drop the columns that do not fit.
-    roomy = console.options.update(width=MOST_COLUMNS)
-    _print_lines(table, console, max(console.width, Measurement.get(console, roomy, table).minimum))
+    # At the width of the console rich would make columns narrower that do not fit.
+    _print_lines(table, console, max(console.width, sum(widths) + GAP * len(widths)))
+
+
+def _widths(part: Grid, cells: list[list[str]], room: int) -> list[int]:
+    """Return how wide each column is: figures as they are, words folded as far as `room` demands.
+
+    The widest are folded first.
+    """
+    widest, narrowest = [], []
+    for index, column in enumerate(part.columns):
+        head, texts = cell_len(column.label), [row[index] for row in cells]
+        whole = max(map(cell_len, texts), default=0)
+        longest = max((cell_len(word) for text in texts for word in text.split()), default=0)
+        widest.append(max(whole, head))
+        folds = not _is_figure(column.kind, part, index)
+        narrowest.append(max(head, min(whole, FOLDED_WIDTH), longest) if folds else widest[-1])
+    bounds = list(zip(narrowest, widest, strict=True))
+    level = max(widest, default=0)
+    while level and sum(max(least, min(most, level)) for least, most in bounds) > room:
+        level -= 1
+    widths = [max(least, min(most, level)) for least, most in bounds]
+    for index, most in enumerate(widest):
+        widths[index] += max(0, min(most - widths[index], 1, room - sum(widths)))
+    return widths
 
 
 def _print_lines(renderable: Table | Text, console: Console, width: int) -> None:
