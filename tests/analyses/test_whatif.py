@@ -110,3 +110,13 @@ def test_the_page_is_whole_in_itself(answer: WhatIf) -> None:
     assert page.count("<figure>") == len(answer.sides)
     for part in layout(answer).parts:
         assert part.title in page
+
+
+def test_swap_that_is_assumed_is_used_and_told() -> None:
+    question = replace(QUESTION, seeds=(1,), helps=("evict",), policies=("buddy-lifo",))
+    question = replace(question, streams=(("sound-card", 1),), steps=60_000)
+    none, some = (whatif(SNAPSHOT, replace(question, swap_free_bytes=room)) for room in (0, 64 << 20))
+    assert none.sides[0].helps[0].swapped_pages == 0 < some.sides[0].helps[0].swapped_pages <= 64 << 8
+    assert (some.swap_free_pages, some.swap_assumed) == (64 << 8, True)
+    had = whatif(SNAPSHOT, question)
+    assert (had.swap_free_pages, had.swap_assumed) == (0, False)

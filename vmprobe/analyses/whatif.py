@@ -72,6 +72,8 @@ class Question:
         What the page allocator of a host did, to be replayed; None for nothing.
     save
         A file that keeps the demand of the first seed; None for none.
+    swap_free_bytes
+        What swap is taken to have room for; None for what it had.
     """
 
     policies: tuple[str, ...]
@@ -84,6 +86,7 @@ class Question:
     kept: tuple[str, Demand] | None = None
     recording: Recording | None = None
     save: Path | None = None
+    swap_free_bytes: int | None = None
 
 
 def demand_in(path: Path) -> tuple[str, Demand] | None:
@@ -142,7 +145,9 @@ def whatif(
     if question.save is not None and not question.streams:
         raise UsageError("--save-demand: the demand comes from a file already", hint="copy that file")
     choices = [(text, help_kinds(text)) for text in question.helps]
-    made = ground_of(snapshot, prepared(snapshot), question.node)
+    room = question.swap_free_bytes
+    swap_free_pages = None if room is None else room // snapshot.page_size
+    made = ground_of(snapshot, prepared(snapshot), question.node, swap_free_pages)
     scale = scale_of(snapshot, made)
     check_names(question.policies, question.streams or (("mixed", 1),), made)
     found = standing(snapshot)
@@ -177,6 +182,8 @@ def whatif(
         seeds=() if question.kept or question.recording else question.seeds,
         keep=question.keep,
         free_pages=scale.free_pages,
+        swap_free_pages=made.swap_free_pages,
+        swap_assumed=room is not None,
         peak_permille=peak_permille(demands[0], scale),
         low_limit_bytes=low_limit_bytes(made, demands[0], snapshot.page_size),
         sides=tuple(sides),

@@ -109,8 +109,11 @@ class WhatIf:
         Free areas that were kept ready, and their order; None for none.
     free_pages
         Free at the beginning.
+    swap_free_pages, swap_assumed
+        What swap has room for, and whether that was assumed, not read.
     peak_permille
-        The most that the first seed's demand holds at once, if all of it is met, in thousandths of these.
+        The most that the first seed's demand holds at once, if all of it is met, in thousandths of the free
+        pages.
     low_limit_bytes
         Physical address below which the most limited requests must lie; None where any will do.
     sides
@@ -131,6 +134,8 @@ class WhatIf:
     seeds: tuple[int, ...]
     keep: tuple[int, int] | None
     free_pages: int
+    swap_free_pages: int
+    swap_assumed: bool
     peak_permille: int
     low_limit_bytes: int | None
     sides: tuple[Side, ...]

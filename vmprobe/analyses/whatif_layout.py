@@ -61,6 +61,9 @@ def _question(answer: WhatIf) -> Facts:
         Fact("runs", seeds if len(answer.seeds) != 1 else f"seed {answer.seeds[0]}"),
         Fact("held at most, if all is met", answer.peak_permille / 10, Kind.PERCENT),
     ]
+    if any(each.kind == "evict" for side in answer.sides for each in side.helps):
+        room = bytes_text(answer.swap_free_pages * answer.page_size)
+        facts.append(Fact("free swap", f"{room}, assumed" if answer.swap_assumed else room))
     if answer.keep:
         nr, order = answer.keep
         size = bytes_text(answer.page_size << order)
@@ -255,7 +258,7 @@ def _help(answer: WhatIf) -> list[Part]:
         (
             _name(answer, side), each.kind, each.calls, each.succeeded, each.copied_pages, each.dropped_pages,
             each.written_pages + each.swapped_pages,
-            f"{seconds_text(each.cost_us.low / 1e6)} to {seconds_text(each.cost_us.high / 1e6)}",
+            _between(each.cost_us.low, each.cost_us.high),
         )
         for side in answer.sides
         for each in side.helps
@@ -268,6 +271,11 @@ def _help(answer: WhatIf) -> list[Part]:
         Column("would take", Kind.TEXT),
     )
     return [Grid("Help, all seeds together", columns, tuple(rows))] if rows else []
+
+
+def _between(low_us: float, high_us: float) -> str:
+    low, high = (seconds_text(each / 1e6) for each in (low_us, high_us))
+    return low if low == high else f"{low} to {high}"
 
 
 def _operations(answer: WhatIf) -> list[Part]:

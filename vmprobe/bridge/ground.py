@@ -27,7 +27,9 @@ ZONE_TYPES: Final = {"DMA": 0, "DMA32": 1, "Normal": 2, "Movable": 3}
 """Zones that ordinary requests come from, by their place among the kernel's zone types on x86-64."""
 
 
-def ground(snapshot: Snapshot, host: Host, node: int | None = None) -> Ground:
+def ground(
+    snapshot: Snapshot, host: Host, node: int | None = None, swap_free_pages: int | None = None
+) -> Ground:
     """Return the ground of one node.
 
     Parameters
@@ -38,6 +40,8 @@ def ground(snapshot: Snapshot, host: Host, node: int | None = None) -> Ground:
         Its zones as layouts.
     node
         Which node; None for the one with the most memory.
+    swap_free_pages
+        What swap is taken to have room for; None for what it had.
 
     Raises
     ------
@@ -56,7 +60,8 @@ def ground(snapshot: Snapshot, host: Host, node: int | None = None) -> Ground:
         raise UsageError(f"the host has no node {chosen}", hint=f"nodes with memory are {listed}")
     mine = sorted((each for each in layouts if each.node == chosen), key=lambda each: each.start_pfn)
     zones = tuple(_zone(snapshot, layout) for layout in mine)
-    return Ground(zones, host.swap_free_pages, host.kernel.rules)
+    room = host.swap_free_pages if swap_free_pages is None else swap_free_pages
+    return Ground(zones, room, host.kernel.rules)
 
 
 def _zone(snapshot: Snapshot, layout: ZoneLayout) -> ZoneGround:

@@ -45,6 +45,10 @@ MOST_STEPS: Final = 50_000_000
 @click.option(
     "--keep", metavar="N:ORDER", help="Keep N free areas of an order ready by blitting, just in case."
 )
+@click.option(
+    "--swap", "swap_mib", type=click.IntRange(0, 1 << 24), metavar="MIB",
+    help="Assume so much free swap, for evict; what the host had without.",
+)  # fmt: skip
 @click.option("--node", type=click.IntRange(min=0), metavar="N", help="NUMA node; the largest without.")
 @click.option(
     "--save-demand",
@@ -69,6 +73,7 @@ def whatif(
     seeds: int,
     helps: str,
     keep: str | None,
+    swap_mib: int | None,
     node: int | None,
     save_demand: Path | None,
     html: Path | None,
@@ -108,6 +113,7 @@ def whatif(
         kept=kept,
         recording=recording,
         save=save_demand,
+        swap_free_bytes=None if swap_mib is None else swap_mib << 20,
     )
     snapshot = open_or_take(path, procfs=procfs, sysfs=sysfs)
     with progress_line() as progress:
