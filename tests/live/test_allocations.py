@@ -43,7 +43,7 @@ def instances() -> list[str]:
         return [
             name
             for name in os.listdir(f"/proc/self/fd/{folder}/instances")
-            if name == f"vmprobe-{os.getpid()}"
+            if name.startswith(f"vmprobe-{os.getpid()}-")
         ]
     finally:
         os.close(folder)
@@ -91,7 +91,7 @@ def test_nothing_stays_in_tracefs(made: Any) -> None:
 
 
 def test_a_command_that_is_not_there_is_told_and_nothing_stays() -> None:
-    with pytest.raises(UsageError, match="no-such-program: No such file"):
+    with pytest.raises(UsageError, match="no-such-program: there is no such program"):
         record(RecordOptions(command=("no-such-program",)))
     assert instances() == []
 
@@ -120,7 +120,7 @@ def test_who_is_not_root_is_told_in_one_line(tmp_path: Path) -> None:
     # Once as we are: every module is loaded then, also where nobody may not read the interpreter's own files.
     code = (
         "import difflib, os; from vmprobe.cli.main import run; words = ['record', '-o', 'x.vmrec', '--'];"
-        "assert run([*words, 'no-such-program']) == 2;"
+        "assert run(['record', '--seconds', '0.1', '-o', 'y.vmrec']) == 0;"
         "os.setgroups([]); os.setresgid(65534, 65534, 65534); os.setresuid(65534, 65534, 65534);"
         "raise SystemExit(run([*words, 'true']))"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -36,7 +37,7 @@ class Written:
     ended_by
         ``time``, ``command`` or ``events``.
     command_status
-        Exit status of the command; None without one, and where it was ended.
+        Exit status of the command, -N where signal N ended it; None without one, and where we ended it.
     taken, given_back, fallbacks
         Events by kind.
     failed
@@ -86,6 +87,18 @@ def written(path: Path, nr_bytes: int, columns: dict[str, NDArray[Any]], manifes
     )
 
 
+def _status_text(status: int) -> str:
+    """Return an exit status as subprocess gives it, in words where it is a signal.
+
+    >>> _status_text(7), _status_text(-11)
+    ('7', 'none: ended by SIGSEGV')
+    """
+    if status >= 0:
+        return str(status)
+    names = {number.value: number.name for number in signal.Signals}
+    return f"none: ended by {names.get(-status, f'signal {-status}')}"
+
+
 def layout(answer: Written) -> Parts:
     """Return figures, blocks by order, and the next step."""
     facts = [
@@ -99,7 +112,7 @@ def layout(answer: Written) -> Parts:
         Fact("events lost", answer.lost, Kind.COUNT),
     ]
     if answer.command_status is not None:
-        facts.insert(3, Fact("exit status of the command", answer.command_status))
+        facts.insert(3, Fact("exit status of the command", _status_text(answer.command_status)))
     rows = tuple((order, *counts) for order, counts in enumerate(answer.by_order) if any(counts))
     columns = (Column("order", Kind.TEXT), *(Column(name, Kind.COUNT) for name in TYPES))
     word = shlex.quote(answer.path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 from typing import Final
@@ -9,7 +10,7 @@ from typing import Final
 import click
 
 from vmprobe.cli.options import debug_option, json_option
-from vmprobe.errors import OutputError
+from vmprobe.errors import OutputError, UsageError
 
 MOST_SECONDS: Final = 3600
 
@@ -45,15 +46,16 @@ def record(
     max_events: int,
     command: tuple[str, ...],
     as_json: bool,
-) -> None:
+) -> int:
     """Record every page allocation and release of this host, with a snapshot before and one after.
 
     With COMMAND that is run, and the recording ends with it; with --json it writes to stderr what it would
-    write to stdout. The events come through trace buffers of our
-    own, which are removed in the end; nothing of other tracers changes. No names of processes are kept with
-    the events. "vmprobe whatif NAME.vmrec/before.vmsnap --demand NAME.vmrec" replays it through any policy.
+    write to stdout. The events come through trace buffers of our own, which are removed in the end; nothing
+    of other tracers changes. No names of processes are kept with the events. "vmprobe whatif --demand
+    NAME.vmrec" replays it through any policy.
 
-    Needs root. What finds no room in the buffers is counted as lost.
+    Needs root. What finds no room in the buffers is counted as lost. Exit status 1 where COMMAND failed; what
+    it left running goes on, unless the recording ended before it.
     """
     from vmprobe.analyses.allocations import layout, written
     from vmprobe.cli.output import write_answer
@@ -63,6 +65,8 @@ def record(
     from vmprobe.store.allocations import write_recording
     from vmprobe.store.write import check_target
 
+    if seconds is not None and math.isnan(seconds):
+        raise UsageError("--seconds nan: not a time")
     target = output or Path(_default_name())
     if os.path.lexists(target):
         raise OutputError(f"{target}: exists", hint="choose another name")
@@ -78,6 +82,7 @@ def record(
         made = take(options, progress)
     nr_bytes = write_recording(target, made.columns, made.manifest, (made.before, made.after))
     write_answer(written(target, nr_bytes, made.columns, made.manifest), layout, as_json=as_json)
+    return int(bool(made.manifest["command_status"]))
 
 
 def _default_name() -> str:

@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
+import signal
 import subprocess
 import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -25,6 +27,7 @@ from vmprobe.collect.options import Options
 from vmprobe.collect.take import take
 from vmprobe.errors import FormatError, PrivilegeError, UsageError
 from vmprobe.formats import buddyinfo, trace_buffer, tracepoint, zoneinfo
+from vmprobe.sources.held_signals import held_signals
 from vmprobe.sources.trace_instance import CLOCK, TraceInstance
 from vmprobe.store.allocations import DTYPES
 
@@ -123,13 +126,15 @@ def record(options: RecordOptions, progress: Callable[[str, int, int], None] | N
     UsageError
         The command cannot be run; the kernel has no such events.
     """
+    if options.command and shutil.which(options.command[0]) is None:
+        raise UsageError(f"{options.command[0]}: there is no such program, or it may not be run")
     with ExitStack() as stack:
         # The buffers are there in both snapshots: what they take is in no event.
         trace = _entered(stack, options)
         _told(progress, "snapshot before")
         before = take(Options())
         layout = trace_buffer.parse_header_page(trace.sub_buffer, "tracefs events/header_page")
-        reader = _Reader(trace, layout.size, options.most_events * BYTES_EACH)
+        reader = _Reader(trace, layout, options.most_events * BYTES_EACH)
         _told(progress, "recording")
         with reader:
             trace.switch(on=True)
@@ -145,7 +150,7 @@ def record(options: RecordOptions, progress: Callable[[str, int, int], None] | N
         _told(progress, "snapshot after")
         after = take(Options())
     _told(progress, "reading events")
-    columns, missed = _columns(reader.pages, layout, formats, start_ns)
+    columns = _columns(reader.pages, layout, formats, start_ns)
     manifest = {
         "format": FORMAT,
         "boot_id": before.manifest["host"].get("boot_id"),
@@ -154,7 +159,6 @@ def record(options: RecordOptions, progress: Callable[[str, int, int], None] | N
         "seconds": round((end_ns - start_ns) / 1e9, 6),
         "events": len(columns["kind"]),
         "lost": sum(lost.values()),
-        "sub_buffers_after_a_loss": missed,
         "ended_by": ended,
         "command_status": status,
         "cpus": len(lost),
@@ -181,17 +185,20 @@ def _entered(stack: ExitStack, options: RecordOptions) -> TraceInstance:
         if error.errno == errno.ENOMEM:
             told = f"no memory for trace buffers of {options.buffer_mib} MiB"
             raise UsageError(told, hint="choose a smaller --max-size") from error
-        raise UsageError(f"this kernel does not trace page allocations: {error.strerror}") from error
+        if error.errno == errno.ENOENT:
+            raise UsageError(f"this kernel does not trace page allocations: {error.strerror}") from error
+        raise UsageError(f"trace buffers could not be made: {error.strerror}") from error
 
 
 class _Reader:
     """Reads the buffers of all CPUs while it is entered, and what is left in the end."""
 
-    def __init__(self, trace: TraceInstance, size: int, most_bytes: int) -> None:
-        self._trace, self._size, self._most_bytes = trace, size, most_bytes
+    def __init__(self, trace: TraceInstance, layout: trace_buffer.SubBuffer, most_bytes: int) -> None:
+        self._trace, self._layout, self._most_bytes = trace, layout, most_bytes
         self.pages: dict[int, list[bytes]] = {cpu: [] for cpu in trace.cpus}
         self.full = threading.Event()
         self._stop = threading.Event()
+        self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._nr_bytes = 0
 
@@ -202,32 +209,39 @@ class _Reader:
     def __exit__(self, kind: object, *exc: object) -> None:
         self._stop.set()
         self._thread.join()
+        if self._error is not None and kind is None:
+            raise self._error
         # After an error nobody asks for what is left, and events may come faster than they are read.
         for cpu in self.pages if kind is None else ():
             while self._take(cpu) is not None:
                 pass
 
     def _run(self) -> None:
-        while not self._stop.wait(READ_SECONDS):
-            self._drain()
+        try:
+            while not self._stop.wait(READ_SECONDS):
+                self._drain()
+        except BaseException as error:  # noqa: BLE001 - raised again where somebody waits for this thread
+            self._error = error
+            self.full.set()
 
     def _drain(self) -> None:
         for cpu in self.pages:
             for _ in range(MOST_READS):
                 nr_bytes = self._take(cpu)
                 # Reading takes pages itself: who reads on finds a sub-buffer with just that, for ever.
-                if nr_bytes is None or nr_bytes < self._size - SLACK_BYTES:
+                if nr_bytes is None or nr_bytes < self._layout.size - SLACK_BYTES:
                     break
         if self._nr_bytes >= self._most_bytes:
             self.full.set()
 
     def _take(self, cpu: int) -> int | None:
         """Keep a sub-buffer; return how many bytes of records it holds, None where there is none."""
-        page = self._trace.read(cpu, self._size)
+        page = self._trace.read(cpu, self._layout.size)
         if page is None:
             return None
-        self.pages[cpu].append(page)
         nr_bytes = trace_buffer.nr_bytes(page)
+        # On many CPUs that do little, what is not filled would be most of it.
+        self.pages[cpu].append(page[: self._layout.data + nr_bytes])
         self._nr_bytes += nr_bytes
         return nr_bytes
 
@@ -239,11 +253,11 @@ def _wait(options: RecordOptions, reader: _Reader) -> tuple[int | None, str]:
         return None, "events" if full else "time"
     try:
         output = STDERR if options.to_stderr else None
-        child = subprocess.Popen(options.command, stdin=subprocess.DEVNULL, stdout=output)
+        child = subprocess.Popen(options.command, stdin=subprocess.DEVNULL, stdout=output, process_group=0)
     except OSError as error:
         raise UsageError(f"{options.command[0]}: {error.strerror}") from error
-    deadline = time.monotonic() + options.seconds
     try:
+        deadline = time.monotonic() + options.seconds
         while child.poll() is None:
             if reader.full.is_set():
                 return None, "events"
@@ -252,13 +266,26 @@ def _wait(options: RecordOptions, reader: _Reader) -> tuple[int | None, str]:
             time.sleep(PAUSE_SECONDS)
         return child.returncode, "command"
     finally:
-        if child.poll() is None:
-            child.terminate()
-            try:
-                child.wait(END_SECONDS)
-            except subprocess.TimeoutExpired:
-                child.kill()
-                child.wait()
+        with held_signals():
+            _end(child)
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    """End a command that did not end by itself, and what it started."""
+    if child.poll() is not None:
+        return
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        child.send_signal(number)
+        _tell_group(child, number)
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(END_SECONDS)
+            break
+    _tell_group(child, signal.SIGKILL)
+
+
+def _tell_group(child: subprocess.Popen[bytes], number: int) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(child.pid, number)
 
 
 def _counts() -> list[dict[str, Any]]:
@@ -287,26 +314,26 @@ def _columns(
     layout: trace_buffer.SubBuffer,
     formats: dict[str, tracepoint.Event],
     start_ns: int,
-) -> tuple[dict[str, NDArray[Any]], int]:
-    """Return the columns of all CPUs, ascending in time, and before how many sub-buffers events were lost."""
+) -> dict[str, NDArray[Any]]:
+    """Return the columns of all CPUs, ascending in time."""
     parts: list[dict[str, NDArray[Any]]] = []
-    missed = 0
     for cpu, listed in pages.items():
-        data = np.frombuffer(b"".join(listed), np.uint8)
+        data = np.frombuffer(b"".join(page.ljust(layout.size, b"\0") for page in listed), np.uint8)
         listed.clear()
         records = trace_buffer.parse(data, layout, f"trace buffer of CPU {cpu}")
-        missed += records.missed
         number = trace_buffer.field(data, records.at, tracepoint.Field(0, 2, False))
         for kind, name in enumerate(EVENTS):
             mine = np.flatnonzero(number == formats[name].identity)
             part = _of_event(data, records.at[mine], name, formats[name])
             part["time_ns"] = records.time[mine].astype(np.int64) - start_ns
+            part["at"] = records.at[mine]
             part["cpu"] = np.full(len(mine), cpu, np.uint16)
             part["kind"] = np.full(len(mine), kind, np.uint8)
             parts.append(part)
-    joined = {name: np.concatenate([part[name] for part in parts]) for name in DTYPES}
-    turn = np.argsort(joined["time_ns"], kind="stable")
-    return {name: column[turn] for name, column in joined.items()}, missed
+    joined = {name: np.concatenate([part[name] for part in parts]) for name in (*DTYPES, "at")}
+    # Two events of one CPU may have one time.
+    turn = np.lexsort((joined.pop("at"), joined["cpu"], joined["time_ns"]))
+    return {name: column[turn] for name, column in joined.items()}
 
 
 def _of_event(

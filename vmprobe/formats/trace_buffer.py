@@ -8,8 +8,7 @@
 All sub-buffers are walked together, one record of each at a time: numpy does a round for all of them at once.
 
 Kernel source: ``include/linux/ring_buffer.h: struct ring_buffer_event, enum ring_buffer_type``;
-``kernel/trace/ring_buffer.c: struct buffer_data_page, rb_event_length, rb_update_read_stamp,
-RB_MISSED_EVENTS``.
+``kernel/trace/ring_buffer.c: struct buffer_data_page, rb_event_length, rb_update_read_stamp``.
 """
 
 from __future__ import annotations
@@ -34,8 +33,6 @@ TYPE_BITS: Final = 5
 DELTA_BITS: Final = 27
 ABSOLUTE_BITS: Final = 59
 COMMIT_MASK: Final = (1 << 27) - 1
-MISSED_EVENTS: Final = 1 << 31
-"""Records were lost before this sub-buffer."""
 
 _FIELD: Final = re.compile(rb"field: (?:\w+ )+(\w+);\toffset:(\d+);\tsize:(\d+);")
 
@@ -84,13 +81,10 @@ class Records(NamedTuple):
         uint64, the trace clock.
     at
         int64, first byte of the record's data in the whole.
-    missed
-        Sub-buffers before which records were lost.
     """
 
     time: NDArray[np.uint64]
     at: NDArray[np.int64]
-    missed: int
 
 
 def parse(data: NDArray[np.uint8], layout: SubBuffer, file: str) -> Records:
@@ -142,12 +136,11 @@ def parse(data: NDArray[np.uint8], layout: SubBuffer, file: str) -> Records:
         at = at + length
         going = ~last & (at + 4 <= end[page])
         page, at, time = page[going], at[going], time[going]
-    missed = int(np.count_nonzero(commit & np.uint64(MISSED_EVENTS)))
     if not found:
-        return Records(np.empty(0, np.uint64), np.empty(0, np.int64), missed)
+        return Records(np.empty(0, np.uint64), np.empty(0, np.int64))
     of_page, times, starts = (np.concatenate(column) for column in zip(*found, strict=True))
     turn = np.argsort(of_page, kind="stable")
-    return Records(times[turn], starts[turn], missed)
+    return Records(times[turn], starts[turn])
 
 
 def _lengths(kind: NDArray[np.int64], second: NDArray[np.uint64]) -> NDArray[np.int64]:

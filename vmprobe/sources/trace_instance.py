@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 import time
 from contextlib import suppress
 from typing import Final, Self
 
+from vmprobe.errors import OutputError
+from vmprobe.sources.held_signals import held_signals
 from vmprobe.sources.procfs import FLAGS, read_fd
 from vmprobe.sources.tracepoint import tracefs
 
@@ -41,17 +44,20 @@ class TraceInstance:
     def __init__(self, events: tuple[str, ...], kib_each: int) -> None:
         self._events = events
         self._kib_each = kib_each
-        self._name = f"vmprobe-{os.getpid()}"
+        # A number alone would be another's that was killed, or one of another PID namespace.
+        self._name = f"vmprobe-{os.getpid()}-{secrets.token_hex(4)}"
         self._pipes: dict[int, int] = {}
         self._root = self._folder = -1
+        self._made = False
 
     def __enter__(self) -> Self:
         self._root = tracefs(writable=True)
         try:
-            self.sub_buffer = self._read("events/header_page", self._root)
             self.formats = {name: self._read(f"events/{name}/format", self._root) for name in self._events}
+            self._made = True
             os.mkdir(f"instances/{self._name}", 0o700, dir_fd=self._root)
             self._folder = os.open(f"instances/{self._name}", FLAGS | os.O_DIRECTORY, dir_fd=self._root)
+            self.sub_buffer = self._header_page()
             self._write("tracing_on", "0")
             self._write("options/overwrite", "0")
             self._write("trace_clock", CLOCK)
@@ -68,7 +74,12 @@ class TraceInstance:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._remove()
+        try:
+            self._remove()
+        except KeyboardInterrupt:
+            # It came before signals were held back.
+            self._remove()
+            raise
 
     @property
     def cpus(self) -> tuple[int, ...]:
@@ -96,6 +107,13 @@ class TraceInstance:
             found[cpu] = sum(int(told.get(name, b"0")) for name in LOST)
         return found
 
+    def _header_page(self) -> bytes:
+        """Return how our sub-buffers are laid out: since 6.8 theirs need not be as large as everybody's."""
+        try:
+            return self._read("events/header_page", self._folder)
+        except FileNotFoundError:
+            return self._read("events/header_page", self._root)
+
     def _sub(self, path: str) -> str:
         return f"/proc/self/fd/{self._folder}/{path}"
 
@@ -116,26 +134,47 @@ class TraceInstance:
             os.close(descriptor)
 
     def _remove(self) -> None:
-        """Close everything, and remove the buffers; they may be in use for a moment longer."""
-        if self._folder >= 0:
-            with suppress(OSError):
-                self._write("tracing_on", "0")
-            for name in self._events:
+        """Close everything, and remove the buffers; they may be in use for a moment longer.
+
+        Raises
+        ------
+        OutputError
+            They are in use by others and stay.
+        """
+        if self._root < 0:
+            return
+        with held_signals():
+            if self._folder >= 0:
                 with suppress(OSError):
-                    self._write(f"events/{name}/enable", "0")
-        for descriptor in (*self._pipes.values(), self._folder):
-            if descriptor >= 0:
-                os.close(descriptor)
-        made = self._folder >= 0
-        self._pipes, self._folder = {}, -1
+                    self._write("tracing_on", "0")
+                for name in self._events:
+                    with suppress(OSError):
+                        self._write(f"events/{name}/enable", "0")
+            for descriptor in (*self._pipes.values(), self._folder):
+                if descriptor >= 0:
+                    os.close(descriptor)
+            self._pipes, self._folder = {}, -1
+            try:
+                if self._made:
+                    self._remove_folder()
+            finally:
+                os.close(self._root)
+                self._root, self._made = -1, False
+
+    def _remove_folder(self) -> None:
         deadline = time.monotonic() + REMOVE_SECONDS
-        while made:
+        while True:
             try:
                 os.rmdir(f"instances/{self._name}", dir_fd=self._root)
-                made = False
+            except FileNotFoundError:
+                return
             except OSError as error:
-                if error.errno != errno.EBUSY or time.monotonic() > deadline:
-                    break
-                time.sleep(0.05)
-        os.close(self._root)
-        self._root = -1
+                if error.errno == errno.EBUSY and time.monotonic() < deadline:
+                    time.sleep(0.05)
+                    continue
+                raise OutputError(
+                    f"tracefs instances/{self._name} was not removed: {error.strerror}",
+                    hint=f"rmdir /sys/kernel/tracing/instances/{self._name}",
+                ) from error
+            else:
+                return

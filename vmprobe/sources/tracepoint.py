@@ -126,7 +126,7 @@ def tracefs(*, writable: bool = False) -> int:
     OSError
         There is none, or it is refused.
     """
-    if os.path.isdir(f"{MOUNTED}/events"):
+    if os.path.isdir(f"{MOUNTED}/events") and (not writable or os.access(MOUNTED, os.W_OK)):
         # Before 6.0 another mount would give its root back the owner and mode of the first one.
         return os.open(MOUNTED, FLAGS | os.O_DIRECTORY)
     context = _call(FSOPEN, b"tracefs", CLOEXEC)
