@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import vmprobe
+from vmprobe.analyses.parts import Grid
 from vmprobe.analyses.whatif import Question, demand_in, help_kinds, whatif
 from vmprobe.analyses.whatif_layout import layout, small_areas
 from vmprobe.errors import UsageError
@@ -68,24 +69,47 @@ def test_memory_begins_with_what_the_host_has_free_and_blocks_add_up(answer: Wha
 
 def test_policies_that_end_with_small_areas_alone_are_named(answer: WhatIf) -> None:
     side = answer.sides[0]
-    none = replace(side, low_blocks=(9, 9, 5, 1, *[0] * 7))
+    none = replace(side, low_blocks=(9, 9, 5, 1, *[0] * 7), low_refused=(0, 4))
     told = small_areas(replace(answer, sides=(none,)))
     assert told == ("buddy-lifo: 7 free areas of 16.0 KiB below 16.0 MiB, none of 64.0 KiB.",)
-    some = replace(side, low_blocks=(9, 9, 5, 1, 1, *[0] * 6))
+    some = replace(none, low_blocks=(9, 9, 5, 1, 1, *[0] * 6))
     assert small_areas(replace(answer, sides=(some,))) == ()
+    # What others were refused is not what the most limited wanted.
+    assert small_areas(replace(answer, sides=(replace(none, low_refused=(0,)),))) == ()
+
+
+def test_refused_orders_are_those_of_the_most_limited_alone() -> None:
+    question = replace(QUESTION, policies=("buddy-lifo",), seeds=(1,), helps=("none",), steps=150_000)
+    question = replace(question, streams=(("sound-card", 1), ("print-job", 1)))
+    side = whatif(SNAPSHOT, question).sides[0]
+    refused = {each.source: set() for each in side.met} | {
+        each.source: {other.order for other in side.met if other.source == each.source and other.failed}
+        for each in side.met
+    }
+    assert side.low_refused == (4,)
+    assert refused["sound-card"] == {4}
+    assert refused["memory-eater"] | refused["print-job"] > {0}
+
+
+def test_figures_of_several_groups_differ_by_seed_too(answer: WhatIf) -> None:
+    side = answer.sides[0]
+    one = replace(side.met[0], source="a", priority="waits", order=0, of_seeds=((10, 10), (40, 100)))
+    other = replace(one, source="b", of_seeds=((40, 90), (0, 0)))
+    parts = layout(replace(answer, sides=(replace(side, met=(one, other)),))).parts
+    rows = next(part.rows for part in parts if isinstance(part, Grid) and "by order" in part.title)
+    # 50 of 100 with the first seed, 40 of 100 with the second.
+    assert rows == ((side.policy, "45.0 % ±5.0"),)
 
 
 def test_a_kept_demand_gives_the_table_of_its_seed(tmp_path: Path) -> None:
     question = replace(QUESTION, seeds=(5,), helps=("none",))
     first = whatif(SNAPSHOT, replace(question, save=tmp_path / "kept.npz"))
     kept = demand_in(tmp_path / "kept.npz")
-    assert kept is not None
     again = whatif(SNAPSHOT, replace(question, streams=(), kept=kept))
     assert [dumps(side) for side in again.sides] == [dumps(side) for side in first.sides]
     assert (again.seeds, again.demand) == ((), "kept.npz")
     with pytest.raises(UsageError, match="comes from a file already"):
         whatif(SNAPSHOT, replace(question, streams=(), kept=kept, save=tmp_path / "x.npz"))
-    assert demand_in(tmp_path / "none") is None
 
 
 def test_areas_kept_ready_are_counted() -> None:

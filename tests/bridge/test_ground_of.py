@@ -60,6 +60,26 @@ def test_numbers_are_those_that_zoneinfo_and_sysctls_say() -> None:
     assert types.tolist() == list(printed.values())
 
 
+@pytest.mark.parametrize("printed", [(None, None), (9, 9), (300, 999)], ids=str)
+def test_limits_of_lists_are_those_printed_or_those_of_the_node(
+    printed: tuple[int | None, int | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def told(_: object, source: str, name: str, scope: str | None = None) -> int | None:
+        if (source, scope) == ("zoneinfo", "node 1 zone Normal"):
+            return printed[name.endswith("max")]
+        return 8 if name == "percpu_pagelist_high_fraction" else None
+
+    monkeypatch.setattr("vmprobe.bridge.ground.counter", told)
+    snapshot = vmprobe.load(str(FRAGMENTED.with_name("6.12-two-nodes.vmsnap")))
+    zone = next(
+        each for each in ground(snapshot, prepared(snapshot), 1).zones if each.layout.zone == "Normal"
+    )
+    # One of the two CPUs is the node's. One number for both is the limit of the moment.
+    worked_out = (zone.managed_pages // 8, zone.managed_pages // 8)
+    found = (zone.tuning.pcp_high_min, zone.tuning.pcp_high_max)
+    assert found == (printed if printed == (300, 999) else worked_out)
+
+
 def test_the_scale_is_the_hosts() -> None:
     snapshot = vmprobe.load(str(FRAGMENTED))
     made = ground(snapshot, prepared(snapshot))

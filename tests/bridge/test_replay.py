@@ -17,6 +17,7 @@ from kernelmodel.page_alloc.state import NO_PAGE
 from tests.kernelmodel.free_area.grounds import Shape, ground_of
 from vmprobe.bridge import gfp
 from vmprobe.bridge.replay import ALLOC, FALLBACK, FREE, Replay, replay
+from vmprobe.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -230,6 +231,25 @@ def test_holes_are_nobody_s_lists() -> None:
     made = made_of("oo", (ALLOC, 0, 0, 0))
     assert made.drift.pages_on_lists == made.drift.pages_freed_before == 0
     assert made.demand.nr_standing == 0
+
+
+def test_events_in_holes_happened_elsewhere() -> None:
+    made = made_of("oo..", (ALLOC, 0, 0, 0), (ALLOC, 2, 0, 0))
+    assert (made.drift.nr_elsewhere, made.drift.nr_requests) == (1, 1)
+
+
+def test_a_folio_larger_than_any_block_is_freed_as_blocks() -> None:
+    top = ground_of(Shape()).nr_orders - 1
+    made = made_of("c" * (2 << top), (FREE, 0, top + 1, 255))
+    assert made.demand.standing_pfn.tolist() == [0, 1 << top]
+    assert made.demand.requests.order.tolist() == [top, top]
+    with pytest.raises(InputError, match=f"allocation of order {top + 1}"):
+        made_of("." * (2 << top), (ALLOC, 0, top + 1, 0))
+
+
+def test_what_stands_has_no_limit_of_its_own() -> None:
+    made = made_of("c?", (FREE, 0, 0, 255), (ALLOC, 1, 0, 0), flags=0xCC1)
+    assert made.demand.requests.highest_zone.tolist() == [3, 3, 0]
 
 
 @pytest.mark.slow

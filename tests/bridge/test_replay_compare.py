@@ -11,7 +11,8 @@ import pytest
 
 from tests.bridge.test_replay import TUNING, one_in_ten, recorded
 from tests.kernelmodel.free_area.grounds import Shape, ground_of
-from vmprobe.bridge.replay_compare import Counted, counted, forecast_error
+from vmprobe.bridge.replay_compare import Counted, counted, counted_rows, forecast_error
+from vmprobe.errors import InputError
 
 if TYPE_CHECKING:
     from kernelmodel.free_area.ground import Ground
@@ -89,3 +90,16 @@ def test_what_was_not_read_is_not_counted() -> None:
     ground = ground_of(Shape())
     assert counted(Counts("zones"), ground) is None
     assert counted(Counts("free_areas"), ground).pages_on_lists == (None,) * 3
+
+
+def test_counts_of_the_recording_are_those_of_the_ground_and_none_is_assumed() -> None:
+    ground = ground_of(Shape(seed=1, tuning=TUNING))
+    rows: list[dict[str, Any]] = [
+        {"node": 0, "zone": zone.layout.zone, "nr_free": [at, 2], "pcp_pages": None if at else 7}
+        for at, zone in enumerate(ground.zones)
+    ]
+    found = counted_rows([*rows, {"node": 9, "zone": "DMA", "nr_free": [5]}], ground)
+    assert found.free_blocks[:, :2].tolist() == [[at, 2] for at in range(len(rows))]
+    assert found.pages_on_lists == (7, *[None] * (len(rows) - 1))
+    with pytest.raises(InputError, match=f"no counts of node 0 zone {rows[-1]['zone']}"):
+        counted_rows(rows[:-1], ground)

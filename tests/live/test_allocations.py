@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
-from vmprobe.collect.allocations import RecordOptions, record
+from vmprobe.collect.allocations import EVENTS, RecordOptions, record
 from vmprobe.errors import UsageError
+from vmprobe.sources.trace_instance import TraceInstance
 from vmprobe.sources.tracepoint import tracefs
+from vmprobe.store.allocations import read
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,13 +42,14 @@ memory.close()
 """
 
 
-def instances() -> list[str]:
+def instances(pid: int = os.getpid()) -> list[str]:
+    """The trace buffers of a process."""
     folder = tracefs()
     try:
         return [
             name
             for name in os.listdir(f"/proc/self/fd/{folder}/instances")
-            if name.startswith(f"vmprobe-{os.getpid()}-")
+            if name.startswith(f"vmprobe-{pid}-")
         ]
     finally:
         os.close(folder)
@@ -138,3 +144,91 @@ def test_a_document_on_stdout_is_not_mixed_with_what_the_command_says(tmp_path: 
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
     assert json.loads(done.stdout)["command_status"] == 0
     assert done.stderr == "said\n"
+
+
+def started(folder: Path, code: str) -> tuple[subprocess.Popen[str], int]:
+    """Record a command that writes a number into ``told``; return the recorder, and that number."""
+    command = [sys.executable, "-m", "vmprobe", "record", "-o", "x.vmrec", "--", "sh", "-c", code]
+    recorder = subprocess.Popen(
+        command,
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+        text=True,
+    )
+    deadline = time.monotonic() + 60
+    while not (folder / "told").exists() or not (folder / "told").read_text().strip():
+        assert recorder.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return recorder, int((folder / "told").read_text())
+
+
+def gone(pid: int) -> bool:
+    """Whether a process has ended, or does within some seconds."""
+    deadline = time.monotonic() + 10
+    while os.path.exists(f"/proc/{pid}") and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return not os.path.exists(f"/proc/{pid}")
+
+
+def test_an_interrupt_ends_the_recording_and_all_that_the_command_started(tmp_path: Path) -> None:
+    recorder, background = started(tmp_path, "sleep 98 & echo $! > told; sleep 99")
+    recorder.send_signal(signal.SIGINT)
+    out, _ = recorder.communicate(timeout=120)
+    assert recorder.returncode == 130
+    assert "it was interrupted" in out
+    assert "was ended with it" in out
+    assert read(tmp_path / "x.vmrec").manifest["ended_by"] == "interrupt"
+    assert gone(background)
+    assert instances(recorder.pid) == []
+
+
+def test_a_second_signal_leaves_neither_a_stubborn_command_nor_buffers(tmp_path: Path) -> None:
+    recorder, stubborn = started(tmp_path, "trap '' TERM; echo $$ > told; while :; do sleep 0.1; done")
+    for _ in range(2):
+        recorder.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+    recorder.communicate(timeout=120)
+    assert recorder.returncode == 130
+    assert gone(stubborn)
+    assert instances(recorder.pid) == []
+    assert not (tmp_path / "x.vmrec").exists()
+
+
+def test_an_interrupt_while_buffers_are_made_leaves_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    mkdir = os.mkdir
+
+    def interrupted(*args: Any, **kwargs: Any) -> None:
+        mkdir(*args, **kwargs)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "mkdir", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        TraceInstance(EVENTS, 64).__enter__()
+    assert instances() == []
+
+
+def test_buffers_of_a_run_that_was_killed_are_removed_by_the_next() -> None:
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    folder = tracefs(writable=True)
+    name = f"instances/vmprobe-{dead.pid}-00000000"
+    try:
+        os.mkdir(name, dir_fd=folder)
+        assert len(instances(dead.pid)) == 1
+        with TraceInstance(EVENTS, 64):
+            assert instances(dead.pid) == []
+            assert len(instances()) == 1
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.rmdir(name, dir_fd=folder)
+        os.close(folder)
+
+
+def test_a_command_that_fails_is_told_and_sets_the_status(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "vmprobe", "record", "-o", "x.vmrec", "--", "sh", "-c", "kill -SEGV $$"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 1
+    assert "none: ended by SIGSEGV" in done.stdout

@@ -20,6 +20,7 @@ TYPES: Final = ("unmovable", "movable", "reclaimable")
 ENDS: Final = {
     "time": "the time was over",
     "command": "the command ended",
+    "interrupt": "it was interrupted",
     "events": "so many events were recorded as are allowed (--max-events)",
 }
 
@@ -35,9 +36,11 @@ class Written:
     seconds
         How long events were recorded.
     ended_by
-        ``time``, ``command`` or ``events``.
+        ``time``, ``command``, ``events`` or ``interrupt``.
     command_status
         Exit status of the command, -N where signal N ended it; None without one, and where we ended it.
+    command_was_ended
+        Whether it still ran at the end of the recording.
     taken, given_back, fallbacks
         Events by kind.
     failed
@@ -53,6 +56,7 @@ class Written:
     seconds: float
     ended_by: str
     command_status: int | None
+    command_was_ended: bool
     taken: int
     given_back: int
     fallbacks: int
@@ -78,6 +82,7 @@ def written(path: Path, nr_bytes: int, columns: dict[str, NDArray[Any]], manifes
         seconds=manifest["seconds"],
         ended_by=manifest["ended_by"],
         command_status=manifest["command_status"],
+        command_was_ended=manifest["command_was_ended"],
         taken=int(alloc.sum()),
         given_back=int(kinds[1]),
         fallbacks=int(kinds[2]),
@@ -113,6 +118,8 @@ def layout(answer: Written) -> Parts:
     ]
     if answer.command_status is not None:
         facts.insert(3, Fact("exit status of the command", _status_text(answer.command_status)))
+    if answer.command_was_ended:
+        facts.insert(3, Fact("the command", "was ended with it"))
     rows = tuple((order, *counts) for order, counts in enumerate(answer.by_order) if any(counts))
     columns = (Column("order", Kind.TEXT), *(Column(name, Kind.COUNT) for name in TYPES))
     word = shlex.quote(answer.path)
@@ -124,5 +131,5 @@ def layout(answer: Written) -> Parts:
         parts.append(
             Note("", ("Events are missing: a replay goes astray. Record with a larger --max-size.",))
         )
-    command = f"vmprobe whatif {word}/before.vmsnap --demand {word} --policy buddy-grouped"
+    command = f"vmprobe whatif --demand {word} --policy buddy-grouped"
     return Parts((*parts, Note("", (command,), verbatim=True)))

@@ -19,6 +19,7 @@ from vmprobe.bridge.whatif import (
     check_names,
     demand_arrays,
     help_of,
+    is_stream,
     kept_demand,
     low_limit_bytes,
     made_demand,
@@ -89,15 +90,20 @@ class Question:
     swap_free_bytes: int | None = None
 
 
-def demand_in(path: Path) -> tuple[str, Demand] | None:
-    """Return the demand that a file keeps, and what it is called; None where there is no such file.
+def are_streams(text: str) -> bool:
+    """Whether a text names streams, with or without weights."""
+    return all(is_stream(part.partition("*")[0]) for part in text.split(","))
+
+
+def demand_in(path: Path) -> tuple[str, Demand]:
+    """Return the demand that a file keeps, and what it is called.
 
     Raises
     ------
     InputError
         It cannot be read, or is no demand.
     """
-    return (path.name, kept_demand(read_arrays(path, HINT), str(path))) if path.is_file() else None
+    return path.name, kept_demand(read_arrays(path, HINT), str(path))
 
 
 def help_kinds(text: str) -> tuple[str, ...]:
@@ -113,7 +119,9 @@ def help_kinds(text: str) -> tuple[str, ...]:
     kinds = tuple(text.split("+"))
     unknown = [kind for kind in kinds if kind not in HELP_KINDS]
     if unknown or len(set(kinds)) < len(kinds):
-        said = f"no help {unknown[0]}" if unknown else f"{text} names one twice"
+        said = f"{text} names one twice"
+        if unknown:
+            said = "none is joined with nothing" if NO_HELP in unknown else f"no help {unknown[0]}"
         hint = f"none, or {', '.join(HELP_KINDS)} joined by + in the order in which they are tried"
         raise UsageError(f"--help-on-failure: {said}", hint=hint)
     return kinds
@@ -138,7 +146,8 @@ def whatif(
     SnapshotError, PrivilegeError
         Frames, zones or watermarks are missing.
     UsageError
-        There is no such policy, stream, help or node; a demand that comes from a file is to be kept in one.
+        There is no such policy, stream, help or node, or order to keep; a demand that comes from a file is to
+        be kept in one.
     OutputError
         The demand cannot be kept.
     """
@@ -150,12 +159,14 @@ def whatif(
     made = ground_of(snapshot, prepared(snapshot), question.node, swap_free_pages)
     scale = scale_of(snapshot, made)
     check_names(question.policies, question.streams or (("mixed", 1),), made)
+    if question.keep is not None and question.keep[1] >= made.nr_orders:
+        raise UsageError(f"--keep: order {question.keep[1]}, at most {made.nr_orders - 1}")
     found = standing(snapshot)
     error: ForecastError | None = None
     if question.recording is None:
         demands = _demands(question, scale, nr_cpus(made))
     else:
-        _same_boot(snapshot, question.recording)
+        _is_before(snapshot, question.recording)
         _told(progress, "replay as the kernel did it")
         error = error_of(question.recording, made)
         played = replay(question.recording, made)
@@ -172,6 +183,7 @@ def whatif(
             strips = strips_of_layouts(found, outcomes[0].layouts, pageblock_order(snapshot))
             sides.append(_side(policy, text, outcomes, strips, keeps=question.keep is not None))
     return WhatIf(
+        path=None if snapshot.path is None else str(snapshot.path),
         page_size=snapshot.page_size,
         pageblock_order=pageblock_order(snapshot),
         release=str(snapshot.manifest["host"]["release"]),
@@ -189,6 +201,7 @@ def whatif(
         sides=tuple(sides),
         contents=CONTENTS,
         replay=error,
+        events_lost=question.recording.manifest["lost"] if question.recording else None,
     )
 
 
@@ -198,13 +211,13 @@ def _demands(question: Question, scale: Scale, cpus: int) -> list[Demand]:
     return [made_demand(question.streams, question.steps, seed, scale, cpus) for seed in question.seeds]
 
 
-def _same_boot(snapshot: Snapshot, recording: Recording) -> None:
-    """Refuse a recording that another host, or the same one before it was started again, made."""
-    told = recording.manifest["boot_id"]
-    if snapshot.manifest["host"].get("boot_id") != told:
+def _is_before(snapshot: Snapshot, recording: Recording) -> None:
+    """Refuse a snapshot that is not the one right before a recording: its events would meet other memory."""
+    told, host = recording.manifest, snapshot.manifest["host"]
+    if (host.get("boot_id"), snapshot.manifest["time"]["start"]) != (told["boot_id"], told["before_time"]):
         raise UsageError(
-            f"{recording.path}: was recorded after another start of the host than the snapshot is of",
-            hint=f"give the snapshot {recording.before}",
+            f"{recording.path}: the snapshot is not the one that was taken right before the recording",
+            hint=f"give {recording.before}, or none",
         )
 
 
@@ -228,12 +241,6 @@ def _told(progress: Callable[[str, int, int], None] | None, stage: str) -> Calla
     # Until the first sample the code of the policy is compiled, if this version of it never ran here.
     progress(f"{stage} (compiled at first)", 0, 0)
     return lambda share: progress(stage, round(1000 * share), 1000)
-
-
-def _spread(shares: Sequence[tuple[int, int]]) -> Spread:
-    """Return the spread of met requests of those asked, one pair a seed."""
-    each = [100.0 * met / asked for met, asked in shares if asked]
-    return Spread(sum(each) / len(each), min(each), max(each)) if each else Spread(0.0, 0.0, 0.0)
 
 
 def _met(group: Group) -> int:
@@ -263,7 +270,7 @@ def _side(
         policy=policy,
         help=text,
         met=met,
-        all_met_percent=_spread(totals),
+        all_met_percent=Spread.of(totals) if any(asked for _, asked in totals) else None,
         atomic_failures=sum(each.failed + each.deferred for each in met if each.priority == "atomic"),
         helps=tuple(helps),
         operations=operations,
@@ -272,6 +279,7 @@ def _side(
         unusable_permille=first.unusable_permille,
         free_blocks=first.free_blocks,
         low_blocks=first.low_blocks,
+        low_refused=first.low_refused,
         strips=strips,
     )
 
@@ -281,14 +289,15 @@ def _all_met(outcomes: Sequence[Outcome]) -> tuple[Met, ...]:
     keys = {(each.source, each.priority, each.order) for outcome in outcomes for each in outcome.groups}
     found = []
     for key in sorted(keys, key=_key(outcomes)):
-        groups = [each for outcome in outcomes for each in outcome.groups if each[:3] == key]
+        of_outcome = [[each for each in outcome.groups if each[:3] == key] for outcome in outcomes]
+        groups = [each for listed in of_outcome for each in listed]
         at_once, helped, failed, deferred = (
             sum(getattr(each, name) for each in groups)
             for name in ("at_once", "helped", "failed", "deferred")
         )
-        shares = [(_met(each), _asked(each)) for each in groups]
+        seeds = tuple((sum(map(_met, listed)), sum(map(_asked, listed))) for listed in of_outcome)
         asked = at_once + helped + failed + deferred
-        found.append(Met(*key, asked, at_once, helped, failed, deferred, _spread(shares)))
+        found.append(Met(*key, asked, at_once, helped, failed, deferred, seeds, Spread.of(seeds)))
     return tuple(found)
 
 

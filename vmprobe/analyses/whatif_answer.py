@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from vmprobe.analyses.map_answer import ZoneStrip
     from vmprobe.bridge.replay_compare import ForecastError
     from vmprobe.bridge.whatif import Help
@@ -17,6 +19,16 @@ class Spread(NamedTuple):
     mean: float
     low: float
     high: float
+
+    @classmethod
+    def of(cls, seeds: Iterable[tuple[int, int]]) -> Spread:
+        """Return the spread of what was met of what was asked, one pair a seed; seeds that ask count.
+
+        >>> Spread.of([(1, 2), (2, 2), (0, 0)])
+        Spread(mean=75.0, low=50.0, high=100.0)
+        """
+        each = [100.0 * met / asked for met, asked in seeds if asked]
+        return cls(sum(each) / len(each), min(each), max(each))
 
 
 @dataclass(frozen=True)
@@ -30,6 +42,8 @@ class Met:
     asked, at_once, helped, failed, deferred
         How many, all seeds together: met without help and with it; not met, and not met without trying help
         because it had failed shortly before.
+    of_seeds
+        Of each seed: met, and asked.
     met_percent
         Share met, over the seeds.
     """
@@ -42,6 +56,7 @@ class Met:
     helped: int
     failed: int
     deferred: int
+    of_seeds: tuple[tuple[int, int], ...]
     met_percent: Spread
 
 
@@ -56,7 +71,7 @@ class Side:
     met
         By source, priority and order.
     all_met_percent
-        Share of all requests that were met.
+        Share of all requests that were met; None where nothing was asked for.
     atomic_failures
         Requests that could not wait and got nothing, all seeds together.
     helps
@@ -70,6 +85,8 @@ class Side:
     free_blocks, low_blocks
         Free blocks of each order at the end of the first seed; and those within reach of the most limited
         requests.
+    low_refused
+        Orders of which the first seed's most limited requests were refused.
     strips
         The pageblocks of each zone at the end of the first seed.
     """
@@ -77,7 +94,7 @@ class Side:
     policy: str
     help: str
     met: tuple[Met, ...]
-    all_met_percent: Spread
+    all_met_percent: Spread | None
     atomic_failures: int
     helps: tuple[Help, ...]
     operations: dict[str, int]
@@ -86,6 +103,7 @@ class Side:
     unusable_permille: tuple[tuple[int, ...], ...]
     free_blocks: tuple[int, ...]
     low_blocks: tuple[int, ...]
+    low_refused: tuple[int, ...]
     strips: tuple[ZoneStrip, ...]
 
 
@@ -95,8 +113,8 @@ class WhatIf:
 
     Parameters
     ----------
-    page_size, pageblock_order, release, time
-        Of the snapshot.
+    path, page_size, pageblock_order, release, time
+        Of the snapshot; `path` is None for one that was taken in memory.
     node
         Whose zones are played on.
     demand
@@ -122,8 +140,11 @@ class WhatIf:
         What a pageblock may hold; strips give indices in it.
     replay
         How far ``buddy-grouped`` is from what the kernel did; None where no recording was replayed.
+    events_lost
+        Events that are missing in the recording; None where none was replayed.
     """
 
+    path: str | None
     page_size: int
     pageblock_order: int
     release: str
@@ -141,3 +162,4 @@ class WhatIf:
     sides: tuple[Side, ...]
     contents: tuple[str, ...]
     replay: ForecastError | None = None
+    events_lost: int | None = None

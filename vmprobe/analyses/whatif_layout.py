@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Final
 
 from vmprobe.analyses.map_answer import Map
 from vmprobe.analyses.parts import Column, Fact, Facts, Grid, Kind, Note, Parts
+from vmprobe.analyses.whatif_answer import Spread
 from vmprobe.units import bytes_text, count_text, percent_text, seconds_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from vmprobe.analyses.whatif_answer import Met, Side, Spread, WhatIf
+    from vmprobe.analyses.whatif_answer import Met, Side, WhatIf
+    from vmprobe.bridge.replay_compare import ForecastError
 
     Part = Grid | Facts | Note
 
@@ -54,6 +56,9 @@ def map_of_side(answer: WhatIf, side: Side) -> Map:
 def _question(answer: WhatIf) -> Facts:
     seeds = "replayed" if not answer.seeds else f"seeds {answer.seeds[0]} to {answer.seeds[-1]}"
     facts = [
+        Fact("from", answer.path or "this host, now"),
+        Fact("kernel", answer.release),
+        Fact("taken", answer.time),
         Fact("node", answer.node),
         Fact("free at the beginning", answer.free_pages * answer.page_size, Kind.BYTES),
         Fact("demand", answer.demand),
@@ -72,9 +77,14 @@ def _question(answer: WhatIf) -> Facts:
 
 
 def _warnings(answer: WhatIf) -> list[Part]:
-    if answer.peak_permille >= 700 or not answer.seeds:
+    if not answer.seeds or any(each.failed + each.deferred for side in answer.sides for each in side.met):
         return []
-    said = "The demand never fills memory: policies differ little. More --steps let it run longer."
+    said = "Every request was met: policies do not differ in that."
+    if 0 < answer.peak_permille < 1000:
+        steps = answer.steps * 1000 // answer.peak_permille
+        said += (
+            f" About --steps {-(-steps // 10_000) * 10_000} fill memory, if the demand ever holds as much."
+        )
     return [Note("", (said,))]
 
 
@@ -86,7 +96,6 @@ def _name(answer: WhatIf, side: Side) -> str:
 def spread_text(spread: Spread) -> str:
     """Return a share with what the seeds differ by.
 
-    >>> from vmprobe.analyses.whatif_answer import Spread
     >>> spread_text(Spread(91.25, 90.0, 92.0)), spread_text(Spread(100.0, 100.0, 100.0))
     ('91.2 % ±1.2', '100 %')
     """
@@ -96,14 +105,14 @@ def spread_text(spread: Spread) -> str:
 
 
 def _joined(rows: Iterable[Met]) -> str:
-    """Return the share met of several groups together; the spread is told where there is one group alone."""
+    """Return the share met of several groups together."""
     listed = list(rows)
     if not listed:
         return ""
-    if len(listed) == 1:
-        return spread_text(listed[0].met_percent)
-    asked = sum(each.asked for each in listed)
-    return percent_text(100 * sum(each.at_once + each.helped for each in listed) / asked)
+    seeds = zip(*(each.of_seeds for each in listed), strict=True)
+    return spread_text(
+        Spread.of((sum(met), sum(asked)) for met, asked in (zip(*seed, strict=True) for seed in seeds))
+    )
 
 
 def _met_grid(answer: WhatIf, title: str, columns: list[tuple[str, Callable[[Met], bool]]]) -> Grid:
@@ -121,6 +130,8 @@ def _by_source(answer: WhatIf) -> list[Part]:
     if len({side.help for side in answer.sides}) > 1:
         return [_by_help(answer, source) for source in sources]
     columns = [(source, _of_source(source)) for source in sources]
+    if not columns:
+        return []
     if any(each.priority == "atomic" for side in answer.sides for each in side.met):
         columns.append(("atomic", lambda each: each.priority == "atomic"))
     return [_met_grid(answer, "Requests met, by who asks", columns)]
@@ -160,14 +171,14 @@ def _of_order(priority: str, order: int) -> Callable[[Met], bool]:
 def small_areas(answer: WhatIf) -> tuple[str, ...]:
     """Return a line for each policy that ended with small free areas and none of an order that it refused.
 
-    Areas that the most limited requests can have; larger ones count as what they divide into.
+    Areas that the most limited requests can have, and orders that these asked for; larger areas count as what
+    they divide into.
     """
     lines = []
     for side in answer.sides:
-        failed = [each.order for each in side.met if each.failed + each.deferred and each.order > SMALL_ORDER]
-        if not failed:
+        order = min((each for each in side.low_refused if each > SMALL_ORDER), default=None)
+        if order is None:
             continue
-        order = min(failed)
         small, large = (
             sum(nr << at - least for at, nr in enumerate(side.low_blocks) if at >= least)
             for least in (SMALL_ORDER, order)
@@ -200,24 +211,51 @@ def _replay(answer: WhatIf) -> list[Part]:
     if error is None:
         return []
     orders = range(max(len(zone.real) for zone in error.zones))
-    columns = (Column("zone", Kind.TEXT), *(Column(str(order), Kind.COUNT) for order in orders))
+    labels = (Column("zone", Kind.TEXT), Column("by", Kind.TEXT))
+    columns = (*labels, *(Column(str(order), Kind.COUNT) for order in orders))
     rows = [
         row
         for zone in error.zones
-        for row in ((f"{zone.zone}, replayed", *zone.forecast), (f"{zone.zone}, the kernel", *zone.real))
+        for row in ((zone.zone, "replay", *zone.forecast), (zone.zone, "kernel", *zone.real))
     ]
-    facts = (
+    alone = "Tables from here on: each policy by itself, without the kernel's own time and CPUs."
+    lost = "Events are missing in the recording: the replay goes astray, whatever the policy."
+    return [
+        Facts("buddy-grouped against the kernel", _errors(error, answer)),
+        *([Note("", (lost,))] if answer.events_lost else []),
+        Grid("Free blocks by order at the end, replayed as the kernel did it", columns, tuple(rows)),
+        Note("", (alone,)),
+    ]
+
+
+def _errors(error: ForecastError, answer: WhatIf) -> tuple[Fact, ...]:
+    zones, page = error.zones, answer.page_size
+    replayed, real = (
+        sum(nr << order for blocks in each for order, nr in enumerate(blocks)) * page
+        for each in ([zone.forecast for zone in zones], [zone.real for zone in zones])
+    )
+    kept = [zone.pages_on_lists_real for zone in zones if zone.pages_on_lists_real is not None]
+    on_lists = sum(zone.pages_on_lists_forecast for zone in zones) * page
+    return (
         Fact("free memory in blocks of other orders", 100 * error.distance, Kind.PERCENT),
+        Fact("the same at the beginning already", 100 * error.distance_at_start, Kind.PERCENT),
         Fact("the same if nothing had changed", 100 * error.distance_unchanged, Kind.PERCENT),
         Fact("the same under buddy-lifo", 100 * error.distance_simple, Kind.PERCENT),
         Fact("fallbacks replayed", error.fallbacks_forecast, Kind.COUNT),
         Fact("fallbacks of the kernel", error.fallbacks_real, Kind.COUNT),
         Fact("requests that the kernel met and the replay did not", error.nr_refused, Kind.COUNT),
+        Fact("free memory, replayed", replayed, Kind.BYTES),
+        Fact("free memory of the kernel", real, Kind.BYTES),
+        Fact("on lists of CPUs, replayed", on_lists, Kind.BYTES),
+        Fact(
+            "on lists of CPUs of the kernel",
+            sum(kept) * page if len(kept) == len(zones) else None,
+            Kind.BYTES,
+        ),
+        Fact("events lost", answer.events_lost, Kind.COUNT),
+        Fact("pages taken again that nobody gave back", error.drift.pages_missed, Kind.COUNT),
+        Fact("pages given back that nobody had", error.drift.pages_unknown, Kind.COUNT),
     )
-    return [
-        Facts("buddy-grouped against the kernel", facts),
-        Grid("Free blocks by order at the end", columns, tuple(rows)),
-    ]
 
 
 def _memory(answer: WhatIf) -> Grid:
@@ -242,7 +280,7 @@ def _memory(answer: WhatIf) -> Grid:
         Column("end", Kind.PERCENT),
         Column("o9: end", Kind.PERCENT),
     )
-    title = "Free memory, and the share of it that is of no use to orders 4 and 9 (first seed)"
+    title = f"Free memory, and the share of it that is of no use to orders 4 and 9{first_seed(answer)}"
     return Grid(title, columns, tuple(rows))
 
 
@@ -250,7 +288,7 @@ def _blocks(answer: WhatIf) -> Grid:
     orders = range(len(answer.sides[0].free_blocks))
     columns = (Column("policy", Kind.TEXT), *(Column(str(order), Kind.COUNT) for order in orders))
     rows = tuple((_name(answer, side), *side.free_blocks) for side in answer.sides)
-    return Grid("Free blocks by order at the end (first seed)", columns, rows)
+    return Grid(f"Free blocks by order at the end{first_seed(answer)}", columns, rows)
 
 
 def _help(answer: WhatIf) -> list[Part]:
@@ -270,7 +308,16 @@ def _help(answer: WhatIf) -> list[Part]:
         *(Column(label, Kind.COUNT) for label in labels),
         Column("would take", Kind.TEXT),
     )
-    return [Grid("Help, all seeds together", columns, tuple(rows))] if rows else []
+    return [Grid(f"Help{_all_seeds(answer)}", columns, tuple(rows))] if rows else []
+
+
+def first_seed(answer: WhatIf) -> str:
+    """Return the end of a title whose figures are of one of several runs."""
+    return " (first seed)" if len(answer.seeds) > 1 else ""
+
+
+def _all_seeds(answer: WhatIf) -> str:
+    return ", all seeds together" if len(answer.seeds) > 1 else ""
 
 
 def _between(low_us: float, high_us: float) -> str:
@@ -289,5 +336,6 @@ def _operations(answer: WhatIf) -> list[Part]:
             *(Column(name.replace("_permille", " ‰").replace("_", " "), Kind.COUNT) for name in there),
         )
         if rows:
-            parts.append(Grid(title, columns, rows))
+            of_trees = "; trees at the end of the first" if "nodes" in there and len(answer.seeds) > 1 else ""
+            parts.append(Grid(f"{title}{_all_seeds(answer)}{of_trees}", columns, rows))
     return parts

@@ -76,7 +76,8 @@ def _zone(snapshot: Snapshot, layout: ZoneLayout) -> ZoneGround:
     managed, boost = int(row[2]), int(row[6] or 0)
     wmark_min, wmark_low, wmark_high = (int(mark) - boost for mark in row[3:6])
     nr_cpus = int(snapshot.manifest["host"].get("nr_cpus") or 1)
-    batch, high_min, high_max = _pcp(snapshot, managed, wmark_low, nr_cpus)
+    batch = pcp_batch(managed, Geometry(page_size=snapshot.page_size))
+    high_min, high_max = _pcp_high(snapshot, layout, managed, wmark_low)
     boost_factor = counter(snapshot, "sysctl", "watermark_boost_factor")
     tuning = Tuning(
         wmark_min=wmark_min,
@@ -93,16 +94,25 @@ def _zone(snapshot: Snapshot, layout: ZoneLayout) -> ZoneGround:
     return ZoneGround(layout, ZONE_TYPES[layout.zone], managed, _block_type(layout), tuning)
 
 
-def _pcp(snapshot: Snapshot, managed: int, wmark_low: int, nr_cpus: int) -> tuple[int, int, int]:
-    """Return batch and bounds of the limit of a CPU's lists, as the kernel sets them."""
+def _pcp_high(snapshot: Snapshot, layout: ZoneLayout, managed: int, wmark_low: int) -> tuple[int, int]:
+    """Return the bounds of the limit of a CPU's lists: as the kernel printed them, or as it works them out.
+
+    Fidelity: which CPUs a node has is not in a snapshot; worked out, each node has equally many.
+    """
+    scope = f"node {layout.node} zone {layout.zone}"
+    least, most = (counter(snapshot, "zoneinfo", f"pcp_high_{end}", scope) for end in ("min", "max"))
+    # Kernels before 6.13 print the limit of the moment alone, which stands for both then.
+    if least != most and None not in (least, most):
+        return int(least), int(most)
     geometry = Geometry(page_size=snapshot.page_size)
-    batch = pcp_batch(managed, geometry)
+    nr_nodes = len({node for (node,) in snapshot.table("zones").rows("node")})
+    nr_cpus = max(1, int(snapshot.manifest["host"].get("nr_cpus") or 1) // nr_nodes)
     fraction = counter(snapshot, "sysctl", "percpu_pagelist_high_fraction")
     if isinstance(fraction, int) and fraction:
         # mm/page_alloc.c: zone_highsize: set by hand, the limit does not tune itself.
-        high = max(managed // fraction // nr_cpus, 4 * batch)
-        return batch, high, high
-    return batch, *pcp_high(managed, wmark_low, nr_cpus, geometry)
+        high = max(managed // fraction // nr_cpus, 4 * pcp_batch(managed, geometry))
+        return high, high
+    return pcp_high(managed, wmark_low, nr_cpus, geometry)
 
 
 def _block_type(layout: ZoneLayout) -> NDArray[np.uint8]:

@@ -25,6 +25,7 @@ from kernelmodel.page_alloc.state import NR_PCPTYPES
 from kernelmodel.workload.demand import Demand, Requests
 from vmprobe.bridge import gfp
 from vmprobe.bridge.replay_pairs import IN_PIECES, MISSED, UNKNOWN, Pairs, pairs_of
+from vmprobe.errors import InputError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -35,6 +36,7 @@ ALLOC, FREE, FALLBACK = range(3)
 """Kinds of recorded events."""
 
 SOURCE: Final = "recorded"
+ZONE_MOVABLE: Final = 3
 
 
 class Events(Protocol):
@@ -157,27 +159,15 @@ def replay(recording: Events, ground: Ground, *, pure: bool = False) -> Replay:
 
     Raises
     ------
-    InvariantError
-        The recording holds values that no kernel has.
+    InputError
+        The recording holds values that the kernel of the ground has not.
     """
     told = recording.kind != FALLBACK
     failed = told & (recording.pfn < 0)
-    order = recording.order.astype(np.int64)
-    index = recording.pfn - ground.base_pfn
-    inside = (index >= 0) & (index + (np.int64(1) << order) <= ground.nr_frames)
-    chosen = told & ~failed & inside
-    stream = _Stream(
-        recording.kind[chosen] == ALLOC,
-        index[chosen],
-        order[chosen],
-        recording.migratetype[chosen],
-        recording.gfp_flags[chosen],
-        # Requests have a byte for it; who has fewer lists takes it modulo their number anyway.
-        recording.cpu[chosen].astype(np.uint8),
-        recording.time_ns[chosen],
-    )
-    pairs = pairs_of(ground.nr_frames, stream.allocates, stream.index, stream.order, pure=pure)
     content = ground.content()
+    inside = is_inside(recording, ground, content)
+    stream = _stream(recording, ground, np.flatnonzero(told & ~failed & inside))
+    pairs = pairs_of(ground.nr_frames, stream.allocates, stream.index, stream.order, pure=pure)
     given = _given(pairs, stream, content)
     standing = np.flatnonzero(pairs.event < 0)
     drift = Drift(
@@ -193,6 +183,38 @@ def replay(recording: Events, ground: Ground, *, pure: bool = False) -> Replay:
     demand = _demand(pairs, stream, content, given, ground.base_pfn)
     demand.validate(ground.nr_orders)
     return Replay(_corrected(ground, content, pairs), demand, _clock(pairs, stream, given), drift)
+
+
+def is_inside(recording: Events, ground: Ground, content: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Return which events are about frames of the ground: what lies between its frames is not of it."""
+    index = recording.pfn - ground.base_pfn
+    inside: NDArray[np.bool_] = (index >= 0) & (
+        index + (np.int64(1) << recording.order.astype(np.int64)) <= ground.nr_frames
+    )
+    inside[inside] = content[index[inside]] & KIND_MASK != Frame.HOLE
+    return inside
+
+
+def _stream(recording: Events, ground: Ground, chosen: NDArray[np.int64]) -> _Stream:
+    """Return the chosen events; a folio larger than any block, of hugetlb, is freed as blocks."""
+    top = ground.nr_orders - 1
+    order = recording.order[chosen].astype(np.int64)
+    allocates = recording.kind[chosen] == ALLOC
+    if (allocates & (order > top)).any():
+        raise InputError(f"the recording has an allocation of order {int(order.max())}, this kernel none")
+    nr_blocks = np.int64(1) << np.maximum(order - top, 0)
+    rows = np.repeat(chosen, nr_blocks)
+    nth = np.arange(len(rows)) - np.repeat(np.cumsum(nr_blocks) - nr_blocks, nr_blocks)
+    return _Stream(
+        recording.kind[rows] == ALLOC,
+        recording.pfn[rows] - ground.base_pfn + (nth << top),
+        np.minimum(recording.order[rows].astype(np.int64), top),
+        recording.migratetype[rows],
+        recording.gfp_flags[rows],
+        # Requests have a byte for it; who has fewer lists takes it modulo their number anyway.
+        recording.cpu[rows].astype(np.uint8),
+        recording.time_ns[rows],
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -250,7 +272,8 @@ def _demand(
         migratetype=np.concatenate((before, np.minimum(stream.migratetype[event], NR_PCPTYPES - 1))),
         kind=np.concatenate((kinds, gfp.kind(flags))),
         priority=np.concatenate((before, gfp.priority(flags))),
-        highest_zone=np.concatenate((before, gfp.highest_zone(flags))),
+        # What stands is where it is: no limit of its own.
+        highest_zone=np.concatenate((np.full_like(before, ZONE_MOVABLE), gfp.highest_zone(flags))),
         cpu=np.concatenate((cpu, stream.cpu[event])),
         source=np.zeros(len(start) + len(came), np.uint8),
     )

@@ -18,7 +18,8 @@ from kernelmodel.free_area.grouped import Grouped
 from kernelmodel.free_area.recorded import follow_recorded
 from kernelmodel.free_area.registry import make
 from kernelmodel.free_area.run import simulate
-from vmprobe.bridge.replay import FALLBACK, Drift, Events, Replay, replay
+from vmprobe.bridge.replay import FALLBACK, Drift, Events, Replay, is_inside, replay
+from vmprobe.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -150,13 +151,20 @@ def counted_rows(rows: Iterable[Mapping[str, Any]], ground: Ground) -> Counted:
         Of each zone: ``node``, ``zone``, ``nr_free`` by order, ``pcp_pages`` or None.
     ground
         Whose zones.
+
+    Raises
+    ------
+    InputError
+        A zone is not among the rows.
     """
     told = {(row["node"], row["zone"]): row for row in rows}
     blocks = np.zeros((len(ground.zones), ground.nr_orders), np.int64)
     on_lists: list[int | None] = []
     for at, layout in enumerate(zone.layout for zone in ground.zones):
-        row = told.get((layout.node, layout.zone), {})
-        nr_free = row.get("nr_free", [])[: ground.nr_orders]
+        row = told.get((layout.node, layout.zone))
+        if row is None:
+            raise InputError(f"the recording has no counts of node {layout.node} zone {layout.zone}")
+        nr_free = row["nr_free"][: ground.nr_orders]
         blocks[at, : len(nr_free)] = nr_free
         on_lists.append(row.get("pcp_pages"))
     return Counted(blocks, tuple(on_lists))
@@ -180,8 +188,8 @@ def forecast_error(
 
     Raises
     ------
-    InvariantError
-        The recording holds values that no kernel has.
+    InputError
+        The recording holds values that the kernel of the ground has not.
     """
     made = replay(recording, ground, pure=pure)
     policy = Grouped(POLICY, made.ground, pure=pure)
@@ -225,5 +233,5 @@ def _simple(made: Replay, *, pure: bool) -> NDArray[np.int64]:
 
 
 def _nr_fallbacks(recording: Events, ground: Ground) -> int:
-    index = recording.pfn - ground.base_pfn
-    return int(np.count_nonzero((recording.kind == FALLBACK) & (index >= 0) & (index < ground.nr_frames)))
+    inside = is_inside(recording, ground, ground.content())
+    return int(np.count_nonzero((recording.kind == FALLBACK) & inside))

@@ -39,6 +39,7 @@ __all__ = [
     "check_names",
     "demand_arrays",
     "help_of",
+    "is_stream",
     "kept_demand",
     "low_limit_bytes",
     "made_demand",
@@ -66,6 +67,9 @@ def made_demand(
 
 def check_names(policies: Sequence[str], names: Sequence[tuple[str, int]], ground: Ground) -> None:
     """Refuse policies and streams that there are not, before anything takes long; UsageError."""
+    twice = [spec for spec in policies if list(policies).count(spec) > 1]
+    if twice:
+        raise UsageError(f"--policy: {twice[0]} is named twice")
     try:
         for spec in policies:
             make(spec, ground, pure=True)
@@ -75,6 +79,15 @@ def check_names(policies: Sequence[str], names: Sequence[tuple[str, int]], groun
         expand(names)
     except ModelError as error:
         raise UsageError(f"--demand: {error}") from error
+
+
+def is_stream(name: str) -> bool:
+    """Whether there is such a stream."""
+    try:
+        expand([(name, 1)])
+    except ModelError:
+        return False
+    return True
 
 
 def demand_arrays(made: Demand) -> dict[str, NDArray[np.generic]]:
@@ -137,6 +150,8 @@ class Outcome:
         Free blocks of each order at the end.
     low_blocks
         Those of zones that the most limited requests may have.
+    low_refused
+        Orders of such requests that were not met.
     layouts
         The zones at the end.
     """
@@ -150,6 +165,7 @@ class Outcome:
     unusable_permille: tuple[tuple[int, ...], ...]
     free_blocks: tuple[int, ...]
     low_blocks: tuple[int, ...]
+    low_refused: tuple[int, ...]
     layouts: tuple[ZoneLayout, ...]
 
 
@@ -195,7 +211,7 @@ def run(
     except ModelError as error:
         raise UsageError(f"{spec}: {error}") from error
     blocks = done.samples.free_blocks
-    low = int(made.requests.highest_zone.min(initial=NORMAL))
+    low = lowest_zone(made)
     reached = np.array([zone.zone_type <= low for zone in ground.zones])
     return Outcome(
         groups=_groups(made, done),
@@ -207,8 +223,24 @@ def run(
         unusable_permille=tuple(tuple(unusable_free_index_permille(each).tolist()) for each in blocks),
         free_blocks=tuple(done.free_blocks.sum(axis=0).tolist()),
         low_blocks=tuple(done.free_blocks[reached].sum(axis=0).tolist()),
+        low_refused=_refused(made, done, low),
         layouts=done.layouts,
     )
+
+
+def lowest_zone(made: Demand) -> int:
+    """Return the zone type up to which the most limited requests may have memory, at most that of Normal."""
+    return int(made.requests.highest_zone[made.nr_standing :].min(initial=NORMAL))
+
+
+def _refused(made: Demand, done: Run, low: int) -> tuple[int, ...]:
+    """Return the orders that were refused to sources all of whose requests are limited to `low`."""
+    source, limit = (
+        column[made.nr_standing :] for column in (made.requests.source, made.requests.highest_zone)
+    )
+    limited = [bool((limit[source == each] <= low).all()) for each in range(len(made.sources))]
+    refused = done.tally[..., [Came.FAILED, Came.DEFERRED]].sum(axis=(1, 3))
+    return tuple(np.flatnonzero(refused[limited].sum(axis=0)).tolist())
 
 
 def _groups(made: Demand, done: Run) -> tuple[Group, ...]:
@@ -235,8 +267,12 @@ def help_of(kind: str, tallies: Sequence[HelpTally]) -> Help:
 
 def peak_permille(made: Demand, scale: Scale) -> int:
     """Return the most pages that a demand holds at once, in thousandths of those free at the beginning."""
-    standing = sum(1 << int(order) for order in made.requests.order[: made.nr_standing])
-    most = int(held_pages(made).max(initial=0)) - standing
+    held = held_pages(made)
+    came = made.events >= 0
+    first = int(came.argmax()) if came.any() else len(came)
+    # What leaves before anything comes was on CPUs' lists, and free.
+    before = int(held[first]) - (1 << int(made.requests.order[made.events[first]])) if came.any() else 0
+    most = int(held[first:].max(initial=before)) - before
     return 1000 * most // max(1, scale.free_pages)
 
 
@@ -247,7 +283,7 @@ def nr_cpus(ground: Ground) -> int:
 
 def low_limit_bytes(ground: Ground, made: Demand, page_size: int) -> int | None:
     """Return the physical address below which the most limited requests must lie; None where any will do."""
-    low = int(made.requests.highest_zone.min(initial=NORMAL))
+    low = lowest_zone(made)
     ends = [zone.layout.end_pfn for zone in ground.zones if zone.zone_type <= low]
     highest = max(zone.layout.end_pfn for zone in ground.zones)
     return None if not ends or max(ends) == highest else max(ends) * page_size

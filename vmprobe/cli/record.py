@@ -25,7 +25,7 @@ MOST_SECONDS: Final = 3600
 )  # fmt: skip
 @click.option(
     "--seconds", type=click.FloatRange(0, MOST_SECONDS, min_open=True), metavar="S",
-    help="How long, at most; 10 without a command, 600 with one.",
+    help="How long, at most; 10 without a command, 600 with one, which is ended then.",
 )  # fmt: skip
 @click.option(
     "--max-size", type=click.IntRange(1, 4096), default=64, show_default=True, metavar="MIB",
@@ -54,10 +54,11 @@ def record(
     of other tracers changes. No names of processes are kept with the events. "vmprobe whatif --demand
     NAME.vmrec" replays it through any policy.
 
-    Needs root. What finds no room in the buffers is counted as lost. Exit status 1 where COMMAND failed; what
-    it left running goes on, unless the recording ended before it.
+    Ctrl-C ends the recording and keeps it. Needs root. What finds no room in the buffers is counted as lost.
+    Exit status 1 where COMMAND failed. If the recording ends first, COMMAND and what it started are ended.
     """
     from vmprobe.analyses.allocations import layout, written
+    from vmprobe.cli.main import INTERRUPTED
     from vmprobe.cli.output import write_answer
     from vmprobe.cli.progress import progress_line
     from vmprobe.collect.allocations import RecordOptions
@@ -82,6 +83,8 @@ def record(
         made = take(options, progress)
     nr_bytes = write_recording(target, made.columns, made.manifest, (made.before, made.after))
     write_answer(written(target, nr_bytes, made.columns, made.manifest), layout, as_json=as_json)
+    if made.manifest["ended_by"] == "interrupt":
+        return INTERRUPTED
     return int(bool(made.manifest["command_status"]))
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
+from click.core import ParameterSource
 
 from vmprobe.cli.options import debug_option, json_option, open_or_take, root_options, snapshot_argument
 from vmprobe.errors import UsageError
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
 
 ALL_POLICIES: Final = "buddy-lifo,buddy-fifo,buddy-grouped,reserve,gravity,best-fit,first-fit"
 MOST_STEPS: Final = 50_000_000
+MOST_WEIGHT: Final = 1_000_000
+MOST_KEPT: Final = 1_000_000
 
 
 @click.command(short_help="Run policies of free areas, from 1998 to today, on the layout.")
@@ -86,22 +90,28 @@ def whatif(
 
     Each policy gets the layout and the requests, same seed; the answer says how many were met by order and
     priority, what free memory looked like, what help copied and evicted, and what the work was. Policies:
-    buddy-lifo, buddy-fifo, buddy-grouped[:defrag_mode=1] (Linux today), reserve[:t=4:n=8], gravity[:tree=avl]
-    (both of 1998), best-fit, first-fit. Demands: mixed, page-cache, process-churn, net-burst, huge-storm,
-    unmovable-sprinkle, sound-card, print-job. The same seed gives the same answer on every machine.
+    buddy-lifo, buddy-fifo, buddy-grouped[:defrag_mode=1] (Linux today), reserve[:t=4:n=8] and
+    gravity[:tree=avl:large=4] (both of 1998), best-fit, first-fit. Demands: mixed, page-cache, process-churn,
+    net-burst, huge-storm, unmovable-sprinkle, sound-card, print-job. The same seed gives the same answer on
+    every machine.
 
-    Without SNAPSHOT one is taken now, in memory.
+    Without SNAPSHOT one is taken now, in memory; with a recording it is the one that was taken before it.
     """
-    from vmprobe.analyses.whatif import Question, demand_in
+    from vmprobe.analyses.whatif import Question, are_streams, demand_in
     from vmprobe.analyses.whatif import whatif as ask
     from vmprobe.cli.progress import progress_line
+    from vmprobe.store.allocations import MANIFEST, read
 
-    recording = None
-    if Path(demand).is_dir():
-        from vmprobe.store.allocations import read
-
-        recording = read(Path(demand))
-    kept = None if recording else demand_in(Path(demand))
+    if html is not None and html == save_demand:
+        raise UsageError("--html and --save-demand: the same file")
+    if path is not None and (path / MANIFEST).is_file():
+        raise UsageError(f"{path}: a recording, not a snapshot", hint=f"vmprobe whatif --demand {path}")
+    # Streams come first: a file that happens to be called mixed is ./mixed.
+    named = None if are_streams(demand) else _file(demand)
+    recording = read(named) if named and named.is_dir() else None
+    kept = demand_in(named) if named and not recording else None
+    if kept or recording:
+        _refuse_idle(("steps", "seed", "seeds"))
     question = Question(
         policies=tuple(policies.split(",")),
         streams=() if kept or recording else _streams(demand),
@@ -115,9 +125,14 @@ def whatif(
         save=save_demand,
         swap_free_bytes=None if swap_mib is None else swap_mib << 20,
     )
+    if recording and path is None:
+        path = recording.before
     snapshot = open_or_take(path, procfs=procfs, sysfs=sysfs)
-    with progress_line() as progress:
-        answer = ask(snapshot, question, progress)
+    try:
+        with progress_line() as progress:
+            answer = ask(snapshot, question, progress)
+    except MemoryError as error:
+        raise UsageError(f"not enough memory for {steps} steps", hint="choose fewer --steps") from error
     if html is not None:
         from vmprobe.render.html_whatif import whatif_page
         from vmprobe.store.single_file import write_whole
@@ -131,21 +146,37 @@ def whatif(
         _write_text(answer, maps=maps)
 
 
+def _file(text: str) -> Path | None:
+    """Return the file or folder of a name; None where there is none."""
+    # Path.exists of Python 3.11 raises for a name that is too long.
+    return Path(text) if text and os.path.exists(text) else None  # noqa: PTH110
+
+
+def _refuse_idle(names: tuple[str, ...]) -> None:
+    """Refuse options that say how a demand is made where it comes from a file."""
+    context = click.get_current_context()
+    given = [name for name in names if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+    if given:
+        raise UsageError(f"--{given[0]}: the demand comes from a file", hint="leave it out")
+
+
 def _streams(text: str) -> tuple[tuple[str, int], ...]:
     """Return streams and weights; UsageError for a weight that is no number."""
     found = []
     for part in text.split(","):
         name, star, weight = part.partition("*")
-        if star and not weight.isdecimal():
-            raise UsageError(f"--demand {part}: {weight!r} is no weight", hint="for example page-cache*3")
+        if star and not (weight.isdecimal() and int(weight) <= MOST_WEIGHT):
+            raise UsageError(
+                f"--demand {part[:80]}: {weight[:20]!r} is no weight", hint="for example page-cache*3"
+            )
         found.append((name, int(weight) if star else 1))
     return tuple(found)
 
 
 def _keep(text: str) -> tuple[int, int]:
     nr, _, order = text.partition(":")
-    if not (nr.isdecimal() and order.isdecimal()):
-        raise UsageError(f"--keep {text}: not a number and an order", hint="for example 4:4")
+    if not (nr.isdecimal() and order.isdecimal() and 0 < int(nr) <= MOST_KEPT):
+        raise UsageError(f"--keep {text[:40]}: not a number and an order", hint="for example 4:4")
     return int(nr), int(order)
 
 

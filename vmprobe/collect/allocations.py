@@ -17,7 +17,7 @@ import signal
 import subprocess
 import threading
 import time
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -32,7 +32,7 @@ from vmprobe.sources.trace_instance import CLOCK, TraceInstance
 from vmprobe.store.allocations import DTYPES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
@@ -134,14 +134,16 @@ def record(options: RecordOptions, progress: Callable[[str, int, int], None] | N
         _told(progress, "snapshot before")
         before = take(Options())
         layout = trace_buffer.parse_header_page(trace.sub_buffer, "tracefs events/header_page")
-        reader = _Reader(trace, layout, options.most_events * BYTES_EACH)
+        reader = Reader(trace, layout, options.most_events * BYTES_EACH)
         _told(progress, "recording")
         with reader:
             trace.switch(on=True)
             start_ns, start = time.monotonic_ns(), _counts()
-            status, ended = _wait(options, reader)
-            end_ns, end = time.monotonic_ns(), _counts()
-            trace.switch(on=False)
+            with _running(options) as child:
+                ended = _wait(options, reader, child)
+                end_ns, end = time.monotonic_ns(), _counts()
+                trace.switch(on=False)
+                status = child.poll() if child and ended == "command" else None
         lost = trace.lost()
         formats = {
             name: tracepoint.parse(data, file=f"tracefs events/{name}/format")
@@ -150,17 +152,19 @@ def record(options: RecordOptions, progress: Callable[[str, int, int], None] | N
         _told(progress, "snapshot after")
         after = take(Options())
     _told(progress, "reading events")
-    columns = _columns(reader.pages, layout, formats, start_ns)
+    columns = columns_of(reader.pages, layout, formats, start_ns)
     manifest = {
         "format": FORMAT,
         "boot_id": before.manifest["host"].get("boot_id"),
         "release": before.manifest["host"]["release"],
+        "before_time": before.manifest["time"]["start"],
         "clock": CLOCK,
         "seconds": round((end_ns - start_ns) / 1e9, 6),
         "events": len(columns["kind"]),
         "lost": sum(lost.values()),
         "ended_by": ended,
         "command_status": status,
+        "command_was_ended": bool(options.command) and ended != "command",
         "cpus": len(lost),
         "buffer_mib": options.buffer_mib,
         "counts_at_start": start,
@@ -190,7 +194,7 @@ def _entered(stack: ExitStack, options: RecordOptions) -> TraceInstance:
         raise UsageError(f"trace buffers could not be made: {error.strerror}") from error
 
 
-class _Reader:
+class Reader:
     """Reads the buffers of all CPUs while it is entered, and what is left in the end."""
 
     def __init__(self, trace: TraceInstance, layout: trace_buffer.SubBuffer, most_bytes: int) -> None:
@@ -246,28 +250,42 @@ class _Reader:
         return nr_bytes
 
 
-def _wait(options: RecordOptions, reader: _Reader) -> tuple[int | None, str]:
-    """Wait for the end; return the status of the command, and what ended it."""
+@contextmanager
+def _running(options: RecordOptions) -> Iterator[subprocess.Popen[bytes] | None]:
+    """Run the command, if there is one; what of it still runs in the end is ended."""
     if not options.command:
-        full = reader.full.wait(options.seconds)
-        return None, "events" if full else "time"
+        yield None
+        return
     try:
-        output = STDERR if options.to_stderr else None
-        child = subprocess.Popen(options.command, stdin=subprocess.DEVNULL, stdout=output, process_group=0)
+        child = subprocess.Popen(
+            options.command,
+            stdin=subprocess.DEVNULL,
+            stdout=STDERR if options.to_stderr else None,
+            process_group=0,
+        )
     except OSError as error:
         raise UsageError(f"{options.command[0]}: {error.strerror}") from error
     try:
-        deadline = time.monotonic() + options.seconds
-        while child.poll() is None:
-            if reader.full.is_set():
-                return None, "events"
-            if time.monotonic() > deadline:
-                return None, "time"
-            time.sleep(PAUSE_SECONDS)
-        return child.returncode, "command"
+        yield child
     finally:
         with held_signals():
             _end(child)
+
+
+def _wait(options: RecordOptions, reader: Reader, child: subprocess.Popen[bytes] | None) -> str:
+    """Wait for the end, and return what it was."""
+    try:
+        deadline = time.monotonic() + options.seconds
+        while child is None or child.poll() is None:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return "time"
+            if reader.full.wait(min(left, left if child is None else PAUSE_SECONDS)):
+                return "events"
+    except KeyboardInterrupt:
+        # Who has seen enough wants what was recorded until then.
+        return "interrupt"
+    return "command"
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
@@ -309,7 +327,7 @@ def _counts() -> list[dict[str, Any]]:
     ]
 
 
-def _columns(
+def columns_of(
     pages: dict[int, list[bytes]],
     layout: trace_buffer.SubBuffer,
     formats: dict[str, tracepoint.Event],

@@ -6,7 +6,7 @@ import base64
 from importlib.resources import files
 from typing import TYPE_CHECKING, Final
 
-from vmprobe.analyses.whatif_layout import layout, map_of_side
+from vmprobe.analyses.whatif_layout import first_seed, layout, map_of_side
 from vmprobe.render.html_colors import style
 from vmprobe.render.html_parts import parts, text
 from vmprobe.render.picture_svg import svg_picture
@@ -61,9 +61,9 @@ def whatif_page(answer: WhatIf) -> bytes:
 <body>
 <main>
 <h1>{title}</h1>
-<section><h2>Over time (first seed)</h2>{"".join(charts)}</section>
+<section><h2>Over time{first_seed(answer)}</h2>{"".join(charts)}</section>
 <section>{parts(layout(answer).parts)}</section>
-<section><h2>Pageblocks at the end (first seed)</h2>{maps}</section>
+<section><h2>Pageblocks at the end{first_seed(answer)}</h2>{maps}</section>
 </main>
 </body>
 </html>

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
 import time
 from contextlib import suppress
@@ -22,6 +23,7 @@ CLOCK: Final = "mono"
 """The trace clock that `time.monotonic_ns` reads too."""
 REMOVE_SECONDS: Final = 5
 """How long a buffer that is still in use for a moment is tried to be removed."""
+_NAME: Final = re.compile(r"vmprobe-(\d+)-[0-9a-f]{8}")
 LOST: Final = (b"overrun", b"commit overrun", b"dropped events")
 
 
@@ -54,6 +56,7 @@ class TraceInstance:
         self._root = tracefs(writable=True)
         try:
             self.formats = {name: self._read(f"events/{name}/format", self._root) for name in self._events}
+            self._remove_forgotten()
             self._made = True
             os.mkdir(f"instances/{self._name}", 0o700, dir_fd=self._root)
             self._folder = os.open(f"instances/{self._name}", FLAGS | os.O_DIRECTORY, dir_fd=self._root)
@@ -106,6 +109,15 @@ class TraceInstance:
             told = dict(line.split(b": ", 1) for line in stats.splitlines() if b": " in line)
             found[cpu] = sum(int(told.get(name, b"0")) for name in LOST)
         return found
+
+    def _remove_forgotten(self) -> None:
+        """Remove the buffers of runs that were killed: nobody else would, and they cost memory and time."""
+        for name in os.listdir(f"/proc/self/fd/{self._root}/instances"):
+            found = _NAME.fullmatch(name)
+            if found and not os.path.isdir(f"/proc/{found[1]}"):
+                # Busy are those of a run in another PID namespace.
+                with suppress(OSError):
+                    os.rmdir(f"instances/{name}", dir_fd=self._root)
 
     def _header_page(self) -> bytes:
         """Return how our sub-buffers are laid out: since 6.8 theirs need not be as large as everybody's."""

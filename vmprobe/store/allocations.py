@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from types import NoneType
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -19,6 +20,7 @@ from vmprobe.store.staging import publish, staging_folder, sync_tree
 from vmprobe.store.write import check_target, write
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -35,6 +37,14 @@ DTYPES: Final = {
 """The columns of events."""
 KINDS: Final = 2
 """The highest kind of event."""
+MOST_ORDER: Final = 32
+"""Folios of hugetlb are larger than what the buddy allocator hands out, and are freed whole."""
+MOST_PFN: Final = 1 << 52
+TOLD: Final[dict[str, Any]] = {
+    "boot_id": (str, NoneType), "release": str, "events": int, "lost": int, "before_time": str,
+    "counts_at_start": list, "counts_at_end": list,
+}  # fmt: skip
+"""What a manifest tells in any case."""
 HINT: Final = "a recording is a folder that vmprobe record wrote"
 
 
@@ -127,30 +137,64 @@ def read(path: Path) -> Recording:
     InputError
         It is none, or damaged.
     """
-    try:
-        manifest = json.loads((path / MANIFEST).read_text())
-        made_as = manifest["format"]["name"], manifest["format"]["version"]
-    except OSError as error:
-        raise InputError(f"{path / MANIFEST}: {error.strerror}", hint=HINT) from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path / MANIFEST}: not the manifest of a recording", hint=HINT) from error
-    if made_as != (NAME, VERSION):
-        raise InputError(
-            f"{path / MANIFEST}: format {made_as[0]} {made_as[1]}, not {NAME} {VERSION}", hint=HINT
-        )
+    manifest = _manifest(path / MANIFEST)
     arrays = read_arrays(path / EVENTS, HINT)
     names = [name for name in Recording.__dataclass_fields__ if name not in ("manifest", "path")]
     sizes = {arrays[name].shape for name in names if name in arrays}
-    if set(arrays) != set(names) or sizes != {(manifest.get("events"),)}:
-        raise InputError(
-            f"{path / EVENTS}: not the {manifest.get('events')} events of its manifest", hint=HINT
-        )
-    wrong = [name for name in names if arrays[name].dtype != DTYPES[name]]
-    if wrong or int(arrays["kind"].max(initial=0)) > KINDS:
-        told = f"{wrong[0]} is {arrays[wrong[0]].dtype}" if wrong else f"kind {arrays['kind'].max()}"
-        raise InputError(f"{path / EVENTS}: {told}", hint=HINT)
-    late = np.flatnonzero(np.diff(arrays["time_ns"]) < 0)
-    if len(late):
-        raise InputError(f"{path / EVENTS}: event {late[0] + 1} is before the one before it", hint=HINT)
+    if set(arrays) != set(names) or sizes != {(manifest["events"],)}:
+        raise InputError(f"{path / EVENTS}: not the {manifest['events']} events of its manifest", hint=HINT)
+    wrong = next((name for name in names if arrays[name].dtype != DTYPES[name]), None)
+    if wrong:
+        raise InputError(f"{path / EVENTS}: {wrong} is {arrays[wrong].dtype}", hint=HINT)
     columns: dict[str, Any] = {name: arrays[name] for name in names}
+    _check(columns, path / EVENTS)
     return Recording(**columns, manifest=manifest, path=path)
+
+
+def _manifest(path: Path) -> dict[str, Any]:
+    """Return what is told about a recording, with all in it that is asked for."""
+    try:
+        manifest: dict[str, Any] = json.loads(path.read_text())
+        made_as = manifest["format"]["name"], manifest["format"]["version"]
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}", hint=HINT) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: not the manifest of a recording", hint=HINT) from error
+    if made_as != (NAME, VERSION):
+        raise InputError(f"{path}: format {made_as[0]} {made_as[1]}, not {NAME} {VERSION}", hint=HINT)
+    for key, kind in TOLD.items():
+        if key not in manifest or not isinstance(manifest[key], kind):
+            raise InputError(f"{path}: {key} is missing or damaged", hint=HINT)
+    for key in ("counts_at_start", "counts_at_end"):
+        damaged = next((row for row in manifest[key] if not _is_count(row)), None)
+        if damaged is not None:
+            raise InputError(f"{path}: {key}: {str(damaged)[:80]} counts no zone", hint=HINT)
+    return manifest
+
+
+def _is_count(row: Any) -> bool:
+    """Whether a row counts the free blocks of a zone."""
+    if not isinstance(row, dict) or not isinstance(row.get("nr_free"), list):
+        return False
+    numbers = [row.get("node"), *row["nr_free"], 0 if row.get("pcp_pages") is None else row["pcp_pages"]]
+    return isinstance(row.get("zone"), str) and all(isinstance(nr, int) and nr >= 0 for nr in numbers)
+
+
+def _check(columns: Mapping[str, NDArray[Any]], path: Path) -> None:
+    """Refuse events that no kernel tells; InputError names the first."""
+    kind, pfn, order = columns["kind"], columns["pfn"], columns["order"].astype(np.int64)
+    late = np.zeros(len(kind), np.bool_)
+    late[1:] = np.diff(columns["time_ns"]) < 0
+    failed = (kind == 0) & (pfn == -1)
+    faults = {
+        "is before the one before it": late,
+        "is of a kind that there is not": kind > KINDS,
+        f"has an order above {MOST_ORDER}": order > MOST_ORDER,
+        "is about no page frame": ~failed & ((pfn < 0) | (pfn > MOST_PFN)),
+        "is about a block that lies askew": ~failed
+        & (kind < KINDS)
+        & (pfn & ((np.int64(1) << np.minimum(order, MOST_ORDER)) - 1) != 0),
+    }
+    for told, found in faults.items():
+        if found.any():
+            raise InputError(f"{path}: event {int(found.argmax())} {told}", hint=HINT)
