@@ -21,7 +21,6 @@ import numpy as np
 from kernelmodel.compaction.zone_layout import HEAD, KIND_MASK, TAIL, UNSPLITTABLE, Frame
 from kernelmodel.errors import ModelError
 from kernelmodel.free_area.result import Came
-from kernelmodel.page_alloc.state import MAX_ZONE_TYPES
 from kernelmodel.priority import Priority
 from kernelmodel.ranges import frames_of
 
@@ -63,12 +62,6 @@ MAY_CALL: Final = 4
 """Then one number a `Priority`: whether such requests may call for help."""
 NR_INFO: Final = MAY_CALL + len(Priority)
 
-# Numbers of `Book.deferral`.
-CONSIDERED: Final = 0
-SHIFT: Final = 1
-ORDER_FAILED: Final = 2
-NR_DEFERRAL: Final = 3
-
 
 class Columns(NamedTuple):
     """The columns of `kernelmodel.workload.demand.Requests`, for compiled code."""
@@ -105,8 +98,6 @@ class Book(NamedTuple):
         int64, as `Ground.limits`.
     info
         int64, numbers above.
-    deferral
-        int64 (priorities, zone types, 3): after help failed, how long such requests go without.
     """
 
     requests: Columns
@@ -118,7 +109,6 @@ class Book(NamedTuple):
     tally: NDArray[np.int64]
     limits: NDArray[np.int64]
     info: NDArray[np.int64]
-    deferral: NDArray[np.int64]
 
 
 def build(ground: Ground, demand: Demand) -> Book:
@@ -140,8 +130,6 @@ def build(ground: Ground, demand: Demand) -> Book:
     nr_frames, nr_requests = ground.nr_frames, len(requests)
     info = np.zeros(NR_INFO, np.int64)
     info[NR_ORDERS], info[SWAP_FREE] = ground.nr_orders, ground.swap_free_pages
-    deferral = np.zeros((len(Priority), MAX_ZONE_TYPES, NR_DEFERRAL), np.int64)
-    deferral[:, :, ORDER_FAILED] = ground.nr_orders
     book = Book(
         # Columns of one layout, so that the loop is compiled once.
         requests=Columns(
@@ -155,7 +143,6 @@ def build(ground: Ground, demand: Demand) -> Book:
         tally=np.zeros((len(demand.sources), len(Priority), ground.nr_orders, len(Came)), np.int64),
         limits=ground.limits(),
         info=info,
-        deferral=deferral,
     )
     _stand(book, requests, demand.standing_pfn - ground.base_pfn)
     return book

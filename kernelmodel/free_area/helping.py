@@ -13,6 +13,8 @@ kind       what it does                                                    where
 Who waits may call all of them; an atomic request may call ``blit`` alone, which never waits; who neither
 waits nor is atomic just fails. Copying makes no page free: where the watermark refuses for want of pages
 neither ``blit`` nor ``linux`` is tried. Before any of it, and after each, CPUs give back the pages they keep.
+Where ``linux`` ran in vain, larger requests go without for a while (`kernelmodel.free_area.deferral`); the
+other kinds are always tried.
 
 Mirrors: mm/page_alloc.c: __alloc_pages_slowpath, __alloc_pages_direct_compact, __alloc_pages_direct_reclaim
 (drain_all_pages); mm/compaction.c: compact_zone (lru_add_drain_cpu_zone).
@@ -30,10 +32,12 @@ from kernelmodel.errors import InvariantError, ModelError
 from kernelmodel.free_area.attempts import Attempts
 from kernelmodel.free_area.book import MAY_CALL, TRIED
 from kernelmodel.free_area.carry import NOWHERE, Changes, carry
+from kernelmodel.free_area.deferral import Deferral
 from kernelmodel.free_area.interface import claim, release, take
-from kernelmodel.free_area.play import NOT_MET, ask_of, defer, defer_reset, give_up, play
+from kernelmodel.free_area.play import DEFERRED, HELPED, NOT_MET, ask_of, give_up, play
 from kernelmodel.free_area.reclaim import evicted_by_class
 from kernelmodel.free_area.result import HelpTally
+from kernelmodel.page_alloc.state import MAX_ZONE_TYPES
 from kernelmodel.priority import Priority
 
 if TYPE_CHECKING:
@@ -45,6 +49,8 @@ if TYPE_CHECKING:
 
 NEVER_WAITS: Final = ("blit",)
 """Kinds of help that atomic requests may call."""
+DEFERRED_KIND: Final = "linux"
+"""The one kind that is deferred after it has failed, as the kernel defers compaction, and nothing else."""
 
 
 class Helper:
@@ -78,6 +84,7 @@ class Helper:
                 raise ModelError(f"no help called {kind!r}: there are {', '.join(makers)}")
         self.makers = {kind: makers[kind] for kind in kinds}
         self.tally = {kind: HelpTally() for kind in kinds}
+        self.deferral = [Deferral(ground.nr_orders) for _ in range(MAX_ZONE_TYPES)]
         self.kinds_of = {
             Priority.WAITS: tuple(self.makers),
             Priority.NOWAIT: (),
@@ -96,18 +103,30 @@ class Helper:
         ask = ask_of(book, request)
         book.info[TRIED] = 1
         self.policy.drain()
-        kinds = self.kinds_of[Priority(ask.priority)]
-        met = self._met(at) or any(self._call(kind, ask, at) for kind in kinds)
+        came = {HELPED} if self._met(at) else {NOT_MET}
+        for kind in self.kinds_of[Priority(ask.priority)]:
+            if HELPED not in came:
+                came.add(self._call_unless_deferred(kind, ask, at))
         book.info[TRIED] = 0
-        if met:
-            defer_reset(book, request)
-        else:
-            give_up(book, request, NOT_MET)
-            defer(book, request)
+        if HELPED not in came:
+            give_up(book, request, DEFERRED if DEFERRED in came else NOT_MET)
 
     def _met(self, at: int) -> bool:
         """Try the request of an event again; tell whether it was met."""
         return self.play(self.policy.state, self.book, at, at + 1) > at
+
+    def _call_unless_deferred(self, kind: str, ask: Ask, at: int) -> int:
+        """Call one kind of help, unless that is deferred; return what became of the request."""
+        deferral = self.deferral[ask.highest_zone] if kind == DEFERRED_KIND and ask.order else None
+        if deferral is not None and deferral.defers(ask.order):
+            return DEFERRED
+        nr_calls = self.tally[kind].calls
+        met = self._call(kind, ask, at)
+        if deferral is not None and met:
+            deferral.succeeded(ask.order)
+        elif deferral is not None and self.tally[kind].calls > nr_calls:
+            deferral.failed(ask.order)
+        return HELPED if met else NOT_MET
 
     def _call(self, kind: str, ask: Ask, at: int) -> bool:
         """Call one kind of help; tell whether the request was met after it."""

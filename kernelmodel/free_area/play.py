@@ -2,11 +2,6 @@
 
 One loop for all policies: `kernelmodel._jit.compiled` puts a policy's own functions in place of `take` and
 `release`. Both are called at one place each, because calls are made inline.
-
-Mirrors: mm/compaction.c: compaction_deferred, defer_compaction, compaction_defer_reset.
-Fidelity: the kernel defers compaction by zone; here all help is deferred, by the highest zone that will do
-and by priority, since these two say what help there is. At first no order counts as failed, where the
-kernel's order 0 does: the first failure of a large request is not to cost the small ones their help.
 """
 
 from __future__ import annotations
@@ -16,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final
 from kernelmodel._jit import jit
 from kernelmodel.compaction.zone_layout import HEAD, TAIL, UNSPLITTABLE, Frame
 from kernelmodel.free_area.book import (
-    CONSIDERED,
     FAILED,
     GONE,
     HAS_SWAPPED,
@@ -24,10 +18,8 @@ from kernelmodel.free_area.book import (
     NEXT,
     NONE,
     ORDER,
-    ORDER_FAILED,
     OWNER,
     PREV,
-    SHIFT,
     SWAP_FREE,
     TRIED,
 )
@@ -37,8 +29,6 @@ from kernelmodel.page_alloc.state import NO_PAGE
 
 if TYPE_CHECKING:
     from kernelmodel.free_area.book import Book
-
-COMPACT_MAX_DEFER_SHIFT: Final = 6
 
 FREE: Final = int(Frame.FREE)
 DIRTY: Final = int(Frame.DIRTY)
@@ -79,44 +69,12 @@ def give_up(book: Book, request: int, came: int) -> None:
 
 
 @jit
-def deferred(book: Book, request: int) -> bool:
-    """Tell whether a request goes without help, because help has failed for such ones; counts it."""
-    columns, deferral = book.requests, book.deferral
-    priority, zone = int(columns.priority[request]), int(columns.highest_zone[request])
-    if columns.order[request] < deferral[priority, zone, ORDER_FAILED]:
-        return False
-    limit = 1 << deferral[priority, zone, SHIFT]
-    deferral[priority, zone, CONSIDERED] = min(deferral[priority, zone, CONSIDERED] + 1, limit)
-    return bool(deferral[priority, zone, CONSIDERED] < limit)
-
-
-def defer(book: Book, request: int) -> None:
-    """Note that help has failed for a request."""
-    columns = book.requests
-    of_kind = book.deferral[columns.priority[request], columns.highest_zone[request]]
-    of_kind[CONSIDERED] = 0
-    of_kind[SHIFT] = min(of_kind[SHIFT] + 1, COMPACT_MAX_DEFER_SHIFT)
-    of_kind[ORDER_FAILED] = min(of_kind[ORDER_FAILED], columns.order[request])
-
-
-def defer_reset(book: Book, request: int) -> None:
-    """Note that a request was met after help."""
-    columns = book.requests
-    of_kind = book.deferral[columns.priority[request], columns.highest_zone[request]]
-    of_kind[CONSIDERED] = of_kind[SHIFT] = 0
-    of_kind[ORDER_FAILED] = max(of_kind[ORDER_FAILED], int(columns.order[request]) + 1)
-
-
-@jit
 def may_call(book: Book, request: int) -> bool:
     """Tell whether a request that was not met calls for help; if it does not, it is given up here."""
     if book.info[TRIED]:
         return True
     if not book.info[MAY_CALL + int(book.requests.priority[request])]:
         give_up(book, request, NOT_MET)
-        return False
-    if deferred(book, request):
-        give_up(book, request, DEFERRED)
         return False
     return True
 

@@ -21,9 +21,9 @@ class Came(IntEnum):
     HELPED = 1
     """Met after help made room."""
     FAILED = 2
-    """Not met: no help was allowed, or none was enough."""
+    """Not met: no help was allowed, or none that ran was enough."""
     DEFERRED = 3
-    """Not met, and no help was called because it had failed for this order shortly before."""
+    """Not met, and compaction, which was allowed, did not run because it had failed for this order before."""
 
 
 @dataclass

@@ -233,12 +233,6 @@ def test_what_cannot_move_stays() -> None:
     assert helper.book.content.tolist() == helper.policy.ground.content().tolist()
 
 
-def test_failed_help_is_deferred() -> None:
-    helper = played(watched(fragmented(kind=Frame.FIXED), waiting(*[3] * 9), ("blit",)))
-    assert came(helper) == [0, 0, 3, 6]
-    assert helper.tally["blit"].calls == 3
-
-
 def test_there_is_no_other_help() -> None:
     with pytest.raises(ModelError, match="'pray': there are blit, evict, linux"):
         watched(fragmented(), waiting(3), ("pray",))
@@ -348,18 +342,6 @@ def test_cpus_give_back_what_help_freed(kind: str) -> None:
     # Not watched: the check itself makes CPUs give back.
     helper = played(Helper(ground, policy, books.build(ground, demand), (kind,), pure=True))
     assert came(helper) == [0, 1, 0, 0]
-
-
-def test_success_ends_the_deferral() -> None:
-    ground = fragmented(kind=Frame.FIXED)
-    ground.zones[0].layout.state[:8] = [9, 9, 9, 9, 1, 0, 0, 0]
-    demand = waiting(2, 3, 3, 3)
-    demand.requests.kind[0] = Frame.FIXED
-    demand = replace(demand, standing_pfn=np.array([0]), events=np.array([1, ~0, 2, 3], np.int32))
-    helper = played(watched(ground, demand, ("blit",)))
-    assert came(helper) == [0, 1, 1, 1]
-    assert helper.tally["blit"] == HelpTally(calls=2, succeeded=1, copied_pages=1)
-    assert helper.book.deferral[Priority.WAITS, 2].tolist() == [0, 0, 4]
 
 
 def full_below() -> Ground:

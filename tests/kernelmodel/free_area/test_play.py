@@ -16,9 +16,7 @@ from kernelmodel.free_area.book import EVICTED, FAILED, GONE, NEXT, NOT_YET, ORD
 from kernelmodel.free_area.book_check import check
 from kernelmodel.free_area.carry import NOWHERE, Changes
 from kernelmodel.free_area.helping import Helper
-from kernelmodel.free_area.play import defer, defer_reset, deferred
 from kernelmodel.free_area.result import HelpTally
-from kernelmodel.priority import Priority
 from tests.kernelmodel.free_area.demands import WANTS, Want, demand_of, waiting
 from tests.kernelmodel.free_area.grounds import SHAPES, Shape, ground_of
 from tests.oracles.whatif import FirstFit, simulated
@@ -212,30 +210,6 @@ def test_a_destination_that_is_not_free_stops_the_run() -> None:
     used = int(np.flatnonzero(helper.policy.state.free == 0)[-1])
     with pytest.raises(InvariantError, match="claim-free"):
         helper.carry(changes((at, used, 1)), HelpTally())
-
-
-def test_help_that_failed_is_deferred_as_the_kernel_defers_compaction() -> None:
-    book = helper_of(waiting(3, 2, 3)).book
-    assert not deferred(book, 0), "nothing has failed yet"
-    for shift in (1, 2, 3, 4, 5, 6, 6):
-        defer(book, 0)
-        assert not deferred(book, 1), "a smaller order is helped"
-        assert [deferred(book, 2) for _ in range(1 << shift)] == [True] * ((1 << shift) - 1) + [False]
-    defer_reset(book, 0)
-    assert not deferred(book, 0)
-    defer(book, 1)
-    assert deferred(book, 0), "a larger order goes without as well"
-
-
-def test_help_is_deferred_by_priority_and_by_zone() -> None:
-    demand = waiting(3, 3, 3)
-    demand.requests.priority[1] = Priority.ATOMIC
-    demand.requests.highest_zone[2] = 0
-    book = helper_of(demand).book
-    defer(book, 0)
-    assert deferred(book, 0)
-    assert not deferred(book, 1)
-    assert not deferred(book, 2)
 
 
 def first(book: Book) -> int:
