@@ -8,8 +8,8 @@ A request walks the zones downwards from the highest that will do, with less and
     step 3   who waits: CPUs give pages back, HighAtomic reserves too, types may be mixed
 
 Mirrors: mm/page_alloc.c (6.15 and later): __alloc_pages, get_page_from_freelist, alloc_flags_nofragment,
-gfp_to_alloc_flags, __alloc_pages_direct_reclaim, should_reclaim_retry, __isolate_free_page; in each zone
-`kernelmodel.page_alloc`.
+gfp_to_alloc_flags, gfp_to_alloc_flags_cma, __alloc_pages_direct_reclaim, should_reclaim_retry,
+__isolate_free_page; in each zone `kernelmodel.page_alloc`.
 Fidelity: no kswapd: it reclaims nothing, and a watermark boost is over with the request that woke it. Step 3
 comes before help, where the kernel reclaims first. Used frames are kept one by one, so that parts of a block
 can be given back.
@@ -41,6 +41,7 @@ from kernelmodel.page_alloc.layout import Layout, Tuning, UsedBlocks, build
 from kernelmodel.page_alloc.pcp import drain_pages
 from kernelmodel.page_alloc.rebuild import FreeBlocks, free_blocks
 from kernelmodel.page_alloc.state import (
+    ALLOC_CMA,
     ALLOC_HIGHATOMIC,
     ALLOC_KSWAPD,
     ALLOC_MIN_RESERVE,
@@ -121,12 +122,14 @@ class Zones(NamedTuple):
 @jit
 def flags_of(node: Zones, ask: Ask, step: int) -> int:
     """Return the alloc_flags of a step."""
+    # gfp_to_alloc_flags_cma: movable pages may stand where drivers will want room some day.
+    flags = ALLOC_KSWAPD | (ALLOC_CMA if ask.migratetype == MOVABLE else 0)
     if step < 2:
-        flags = ALLOC_WMARK_LOW | ALLOC_KSWAPD
+        flags |= ALLOC_WMARK_LOW
         # alloc_flags_nofragment: only where a request for Normal finds DMA32 below it.
         wanted = node.info[DEFRAG] or (node.info[NOFRAGMENT] and ask.highest_zone >= NORMAL)
         return flags | ALLOC_NOFRAGMENT if step == 0 and wanted else flags
-    flags = ALLOC_WMARK_MIN | ALLOC_KSWAPD
+    flags |= ALLOC_WMARK_MIN
     if ask.priority != WAITS:
         flags |= ALLOC_NON_BLOCK
     if ask.priority == ATOMIC:

@@ -137,6 +137,17 @@ def test_the_atomic_take_what_is_kept_from_others() -> None:
         assert grouped.nr_free == least, priority
 
 
+@pytest.mark.parametrize("priority", Priority)
+def test_movable_pages_and_no_others_go_to_cma(priority: Priority) -> None:
+    ground = flat((2, 64, 32), tuning=Tuning(wmark_min=16, wmark_low=24, wmark_high=28))
+    ground.zones[0].block_type[:] = state.CMA
+    # The first at the low watermark, the rest at the min one.
+    grouped: Any = Grouped("buddy-grouped", ground, pure=True)
+    assert grouped.alloc(ask(0, UNMOVABLE, priority)) == state.NO_PAGE
+    assert sum(grouped.alloc(ask(0, MOVABLE, priority)) != state.NO_PAGE for _ in range(16)) == 16
+    grouped.validate()
+
+
 def test_a_reserve_for_the_atomic_is_given_back_to_who_waits() -> None:
     grouped: Any = Grouped("buddy-grouped", flat((2, 64, 32), tuning=Tuning(wmark_min=1)), pure=True)
     grouped.state.zones[2].info[[state.WMARK_LOW, state.WMARK_HIGH]] = 64
