@@ -5,14 +5,18 @@ A request walks the zones downwards from the highest that will do, with less and
     step 0   watermark low, without mixing types of pageblocks (where the kernel asks for that)
     step 1   watermark low
     step 2   watermark min, and by priority what lies below it
-    step 3   who waits: CPUs give pages back, HighAtomic reserves too, types may be mixed
+    step 3   who waits: one pageblock of the HighAtomic reserve is given back, not the last of a zone; then
+             all CPUs give pages back
+    step 4   who waits for up to 8 pages: one pageblock of the reserve after another, the last as well
+    step 5   who waits for up to 8 pages: types may be mixed in defrag_mode too
 
 Mirrors: mm/page_alloc.c (6.15 and later): __alloc_pages, get_page_from_freelist, alloc_flags_nofragment,
-gfp_to_alloc_flags, gfp_to_alloc_flags_cma, __alloc_pages_direct_reclaim, should_reclaim_retry,
-__isolate_free_page; in each zone `kernelmodel.page_alloc`.
-Fidelity: no kswapd: it reclaims nothing, and a watermark boost is over with the request that woke it. Step 3
-comes before help, where the kernel reclaims first. Used frames are kept one by one, so that parts of a block
-can be given back.
+gfp_to_alloc_flags, gfp_to_alloc_flags_cma, __alloc_pages_slowpath, __alloc_pages_direct_reclaim,
+should_reclaim_retry, unreserve_highatomic_pageblock, __isolate_free_page; in each zone
+`kernelmodel.page_alloc`.
+Fidelity: no kswapd: it reclaims nothing, and a watermark boost is over with the request that woke it. Steps 3
+to 5 come before help, where the kernel reclaims first. Used frames are kept one by one, so that parts of a
+block can be given back.
 """
 
 from __future__ import annotations
@@ -50,6 +54,7 @@ from kernelmodel.page_alloc.state import (
     ALLOC_WMARK_LOW,
     ALLOC_WMARK_MIN,
     BOOST,
+    COSTLY_ORDER,
     FREE,
     MANAGED,
     MOVABLE,
@@ -94,6 +99,11 @@ NR_ZONES: Final = 4
 NORMAL: Final = 2
 DMA32: Final = 1
 
+STEP_DRAINED: Final = 3
+STEP_BY_FORCE: Final = 4
+STEP_MIXED: Final = 5
+NR_STEPS: Final = 6
+
 # Numbers of `Grouped.info`.
 NOFRAGMENT: Final = 0
 DEFRAG: Final = 1
@@ -134,7 +144,7 @@ def flags_of(node: Zones, ask: Ask, step: int) -> int:
         flags |= ALLOC_NON_BLOCK
     if ask.priority == ATOMIC:
         flags |= ALLOC_MIN_RESERVE | (ALLOC_HIGHATOMIC if ask.order else 0)
-    return flags | ALLOC_NOFRAGMENT if node.info[DEFRAG] and step == 2 else flags
+    return flags | ALLOC_NOFRAGMENT if node.info[DEFRAG] and step < STEP_MIXED else flags
 
 
 @jit
@@ -145,18 +155,46 @@ def tag_used(zone: Zone, index: int, order: int, word: int) -> None:
 
 
 @jit
-def step_applies(node: Zones, ask: Ask, step: int) -> bool:
-    """Tell whether a step is another than the one before it."""
+def unreserve(node: Zones, ask: Ask, force: bool) -> bool:
+    """Give one pageblock of the reserve of the highest zone that can spare one back."""
+    for at in range(min(ask.highest_zone, NR_ZONES - 1), -1, -1):
+        if unreserve_highatomic_pageblock(node.zones[at], ask.migratetype, force):
+            return True
+    return False
+
+
+@jit
+def drain_all(node: Zones) -> None:
+    """Give the pages of all CPUs' lists back."""
+    for at in range(NR_ZONES):
+        for cpu in range(node.zones[at].pcp.shape[0]):
+            drain_pages(node.zones[at], cpu)
+
+
+@jit
+def step_begins(node: Zones, ask: Ask, step: int) -> bool:
+    """Do what comes before a step; tell whether it finds anything that the one before it did not."""
     if step == 1:
         return flags_of(node, ask, 0) & ALLOC_NOFRAGMENT != 0 and not node.info[DEFRAG]
-    return step < 3 or ask.priority == WAITS
+    if step <= 2:
+        return True
+    # Large orders give up before should_reclaim_retry.
+    if ask.priority != WAITS or (step > STEP_DRAINED and ask.order > COSTLY_ORDER):
+        return False
+    if step == STEP_DRAINED:
+        unreserve(node, ask, False)
+        drain_all(node)
+        return True
+    return unreserve(node, ask, True) if step == STEP_BY_FORCE else node.info[DEFRAG] != 0
 
 
 @jit
 def take_grouped(node: Zones, ask: Ask) -> int:
     """Take a block for a request; see `kernelmodel.free_area.interface.take`."""
-    for step in range(4):
-        if not step_applies(node, ask, step):
+    step = 0
+    while step < NR_STEPS:
+        if not step_begins(node, ask, step):
+            step += 1
             continue
         flags = flags_of(node, ask, step)
         highest = NO_PAGE
@@ -165,10 +203,6 @@ def take_grouped(node: Zones, ask: Ask) -> int:
             if not zone.info[MANAGED]:
                 continue
             highest = max(highest, at)
-            if step == 3:
-                unreserve_highatomic_pageblock(zone, ask.migratetype, True)
-                for each in range(zone.pcp.shape[0]):
-                    drain_pages(zone, each)
             cpu = ask.cpu % zone.pcp.shape[0]
             request = Request(ask.order, ask.migratetype, flags, cpu, ask.highest_zone)
             if not watermark_allows(zone, request):
@@ -184,6 +218,8 @@ def take_grouped(node: Zones, ask: Ask) -> int:
             tag_used(zone, index, ask.order, word)
             node.info[ZONE_FALLBACKS] += at < highest
             return int(node.first[at]) + index
+        # Each pageblock that is given back by force is a try of its own.
+        step += step != STEP_BY_FORCE
     return NO_PAGE
 
 
@@ -256,14 +292,6 @@ def claim_grouped(node: Zones, index: int, order: int, movable: int) -> bool:
     for piece in range(index, index + (1 << order), 1 << step):
         isolate(zone, piece, step, USED_MOVABLE if movable else USED)
     return True
-
-
-@jit
-def drain_all(node: Zones) -> None:
-    """Give the pages of all CPUs' lists back."""
-    for at in range(NR_ZONES):
-        for cpu in range(node.zones[at].pcp.shape[0]):
-            drain_pages(node.zones[at], cpu)
 
 
 class Grouped(Policy):

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kernelmodel.compaction.zone_layout import Frame
+from kernelmodel.compaction.zone_layout import Frame, ZoneLayout
 from kernelmodel.errors import InvariantError
-from kernelmodel.free_area.ground import Ground
+from kernelmodel.free_area.ground import Ground, ZoneGround
 from kernelmodel.free_area.grouped import Grouped
 from kernelmodel.free_area.interface import Ask
 from kernelmodel.page_alloc import state
@@ -157,6 +157,38 @@ def test_a_reserve_for_the_atomic_is_given_back_to_who_waits() -> None:
     assert sum(index != state.NO_PAGE for index in taken) == 29
     assert grouped.counters()["unreserved"] == 1
     grouped.validate()
+
+
+def test_large_orders_leave_the_last_of_the_reserve() -> None:
+    for order, index, nr_unreserved in ((0, 0, 1), (3, 0, 1), (4, state.NO_PAGE, 0), (5, state.NO_PAGE, 0)):
+        ground = flat((2, 64, 16))
+        ground.zones[0].block_type[0] = state.HIGHATOMIC
+        grouped: Any = Grouped("buddy-grouped", ground, pure=True)
+        assert grouped.alloc(ask(order, UNMOVABLE)) == index
+        assert grouped.counters()["unreserved"] == nr_unreserved
+
+
+def test_one_pageblock_of_all_zones_is_given_back_at_a_time() -> None:
+    full = Tuning(wmark_min=1000, wmark_low=1000, wmark_high=1000)
+    for order, met, nr_unreserved in ((4, False, 1), (3, True, 3)):
+        ground = flat((1, 64, 24), (2, 128, 24), Normal=full)
+        for zone in ground.zones:
+            zone.block_type[:2] = state.HIGHATOMIC
+        grouped: Any = Grouped("buddy-grouped", ground, pure=True)
+        # Normal comes first every time, and refuses.
+        assert (grouped.alloc(ask(order, UNMOVABLE)) != state.NO_PAGE) == met
+        assert grouped.counters()["unreserved"] == nr_unreserved
+        grouped.validate()
+
+
+def test_large_orders_never_mix_types_in_defrag_mode() -> None:
+    content = np.full(512, Frame.ANON, np.uint8)
+    content[64:80] = Frame.FREE
+    layout = ZoneLayout(0, "Normal", 0, 512, 0, content, np.ones(8, np.bool_), 6, 9)
+    ground = Ground((ZoneGround(layout, 2, 512, np.full(8, MOVABLE, np.uint8), Tuning()),))
+    for order, met in ((3, True), (4, False)):
+        grouped: Any = Grouped("buddy-grouped:defrag_mode=1", ground, pure=True, defrag_mode=1)
+        assert (grouped.alloc(ask(order, UNMOVABLE)) != state.NO_PAGE) == met
 
 
 def test_what_cpus_keep_cannot_be_claimed_until_it_is_drained() -> None:
