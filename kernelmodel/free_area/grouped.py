@@ -130,14 +130,24 @@ class Zones(NamedTuple):
 
 
 @jit
+def preferred_zone(node: Zones, highest_zone: int) -> int:
+    """Return the type of the zone that a request tries first; NO_PAGE where none will do."""
+    for at in range(min(highest_zone, NR_ZONES - 1), -1, -1):
+        if node.zones[at].info[MANAGED]:
+            return at
+    return NO_PAGE
+
+
+@jit
 def flags_of(node: Zones, ask: Ask, step: int) -> int:
     """Return the alloc_flags of a step."""
     # gfp_to_alloc_flags_cma: movable pages may stand where drivers will want room some day.
     flags = ALLOC_KSWAPD | (ALLOC_CMA if ask.migratetype == MOVABLE else 0)
     if step < 2:
         flags |= ALLOC_WMARK_LOW
-        # alloc_flags_nofragment: only where a request for Normal finds DMA32 below it.
-        wanted = node.info[DEFRAG] or (node.info[NOFRAGMENT] and ask.highest_zone >= NORMAL)
+        # alloc_flags_nofragment: only where Normal comes first, and finds DMA32 below it.
+        first = preferred_zone(node, ask.highest_zone)
+        wanted = node.info[DEFRAG] or (node.info[NOFRAGMENT] and first == NORMAL)
         return flags | ALLOC_NOFRAGMENT if step == 0 and wanted else flags
     flags |= ALLOC_WMARK_MIN
     if ask.priority != WAITS:
@@ -197,12 +207,10 @@ def take_grouped(node: Zones, ask: Ask) -> int:
             step += 1
             continue
         flags = flags_of(node, ask, step)
-        highest = NO_PAGE
         for at in range(min(ask.highest_zone, NR_ZONES - 1), -1, -1):
             zone = node.zones[at]
             if not zone.info[MANAGED]:
                 continue
-            highest = max(highest, at)
             cpu = ask.cpu % zone.pcp.shape[0]
             request = Request(ask.order, ask.migratetype, flags, cpu, ask.highest_zone)
             if not watermark_allows(zone, request):
@@ -216,7 +224,7 @@ def take_grouped(node: Zones, ask: Ask) -> int:
             if flags & ALLOC_HIGHATOMIC:
                 reserve_highatomic_pageblock(zone, index, ask.order)
             tag_used(zone, index, ask.order, word)
-            node.info[ZONE_FALLBACKS] += at < highest
+            node.info[ZONE_FALLBACKS] += at < preferred_zone(node, ask.highest_zone)
             return int(node.first[at]) + index
         # Each pageblock that is given back by force is a try of its own.
         step += step != STEP_BY_FORCE

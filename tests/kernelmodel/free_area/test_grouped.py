@@ -119,6 +119,16 @@ def test_normal_goes_to_dma32_before_it_mixes_types() -> None:
     assert alone.counters()["fallbacks"] == 1
 
 
+def test_a_request_that_movable_memory_comes_first_for_mixes_types_at_once() -> None:
+    ground = flat((1, 128, 24), (2, 256, 8), (3, 384, 0))
+    ground.zones[1].block_type[:] = UNMOVABLE
+    empty = Ground((*ground.zones[:2], replace(ground.zones[2], managed_pages=0)))
+    # Movable memory is full; Normal has pages of another type alone, and DMA32 has not.
+    for node, zone, first_frame in ((ground, 3, 128), (ground, 2, 0), (empty, 3, 0)):
+        grouped: Any = Grouped("buddy-grouped", node, pure=True)
+        assert first_frame <= grouped.alloc(ask(0, MOVABLE, zone=zone)) < first_frame + 24
+
+
 def test_defrag_mode_mixes_types_only_for_who_waits() -> None:
     ground = flat((2, 64, 8))
     for priority, met in ((WAITS, True), (NOWAIT, False), (ATOMIC, False)):
