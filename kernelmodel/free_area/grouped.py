@@ -12,8 +12,8 @@ A request walks the zones downwards from the highest that will do, with less and
 
 Mirrors: mm/page_alloc.c (6.15 and later): __alloc_pages, get_page_from_freelist, alloc_flags_nofragment,
 gfp_to_alloc_flags, gfp_to_alloc_flags_cma, __alloc_pages_slowpath, __alloc_pages_direct_reclaim,
-should_reclaim_retry, unreserve_highatomic_pageblock, __isolate_free_page; in each zone
-`kernelmodel.page_alloc`.
+should_reclaim_retry, unreserve_highatomic_pageblock, prep_move_freepages_block, __isolate_free_page; in each
+zone `kernelmodel.page_alloc`.
 Fidelity: no kswapd: it reclaims nothing, and a watermark boost is over with the request that woke it. Steps 3
 to 5 come before help, where the kernel reclaims first. Used frames are kept one by one, so that parts of a
 block can be given back.
@@ -93,6 +93,9 @@ if TYPE_CHECKING:
 
 WAITS: Final = int(Priority.WAITS)
 ATOMIC: Final = int(Priority.ATOMIC)
+
+LRU_OR_MOVABLE_OPS: Final = (*range(FIRST_MOVABLE, LAST_MOVABLE + 1), Frame.PINNED, Frame.HELD)
+"""Kinds of pages that prep_move_freepages_block counts as movable."""
 
 NR_ZONES: Final = 4
 """DMA, DMA32, Normal, Movable: one that a node has not is there, empty, so that one compiled loop does."""
@@ -414,8 +417,8 @@ def _zone(zone: ZoneGround, nr_orders: int, *, defrag: bool) -> tuple[Zone, int]
     span = layout.start_pfn, layout.end_pfn
     runs = true_runs(kinds == Frame.FREE) + layout.base_pfn
     used = np.flatnonzero((kinds != Frame.FREE) & (kinds != Frame.HOLE)) + layout.base_pfn
-    kind = kinds[used - layout.base_pfn]
-    movable = (kind >= FIRST_MOVABLE) & (kind <= LAST_MOVABLE)
+    # What is on an LRU list counts as movable when a pageblock is claimed, whoever holds it.
+    movable = np.isin(kinds[used - layout.base_pfn], LRU_OR_MOVABLE_OPS)
     blocks = UsedBlocks(used, np.zeros(len(used), np.uint8), movable)
     geometry = Geometry(pageblock_order=layout.pageblock_order, nr_orders=nr_orders)
     free = free_blocks(runs, *span, nr_orders)

@@ -28,6 +28,7 @@ PCP = Tuning(
     wmark_min=8, wmark_low=12, wmark_high=20, nr_cpus=2, pcp_batch=3, pcp_high_min=12, pcp_high_max=60
 )
 END = 1 << 20
+PAGEBLOCK_PAGES = 1 << PAGEBLOCK_ORDER
 
 
 def ask(order: int, migratetype: int = MOVABLE, priority: int = WAITS, zone: int = 2, cpu: int = 0) -> Ask:
@@ -117,6 +118,18 @@ def test_normal_goes_to_dma32_before_it_mixes_types() -> None:
     alone: Any = Grouped("buddy-grouped", Ground((ground.zones[1],)), pure=True)
     assert alone.alloc(ask(0, UNMOVABLE)) >= 0
     assert alone.counters()["fallbacks"] == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "claims"),
+    [(Frame.ANON, 0), (Frame.MOVABLE_OPS, 0), (Frame.PINNED, 0), (Frame.HELD, 0), (Frame.UNCERTAIN, 1)],
+)
+def test_no_pageblock_is_claimed_from_pages_on_lru_lists(kind: Frame, claims: int) -> None:
+    ground = flat((2, 64, 4))
+    ground.zones[0].layout.state[4:PAGEBLOCK_PAGES] = kind
+    grouped: Any = Grouped("buddy-grouped", ground, pure=True)
+    assert grouped.alloc(ask(0, UNMOVABLE)) != state.NO_PAGE
+    assert (grouped.counters()["claims"], grouped.counters()["steals"]) == (claims, 1 - claims)
 
 
 def test_a_request_that_movable_memory_comes_first_for_mixes_types_at_once() -> None:
