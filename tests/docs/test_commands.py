@@ -52,7 +52,7 @@ NOT_RUN: Final = {
     r"vmprobe report .*--print-systemd \| awk": "puts units on the host: tests/live/systemd_for_real.py",
     r"systemctl ": "needs a systemd that runs: tests/live/systemd_for_real.py",
     r"vmprobe record -o build": "records this host: tests/live/test_allocations.py does",
-    r"vmprobe whatif build": "replays that: tests/lab/test_replay.py does",
+    r"vmprobe whatif --demand build": "replays that: tests/lab/test_replay.py does",
     r"vmprobe page --at": "the address is another in each process",
 }
 """Commands that are not run, as patterns of their begin, and why."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from vmprobe.analyses.map_answer import Map
 from vmprobe.analyses.parts import Column, Fact, Facts, Grid, Kind, Note, Parts
 from vmprobe.analyses.whatif_answer import Spread
-from vmprobe.units import bytes_text, count_text, percent_text, seconds_text
+from vmprobe.units import bytes_text, count_text, percent_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -292,23 +292,29 @@ def _blocks(answer: WhatIf) -> Grid:
 
 
 def _help(answer: WhatIf) -> list[Part]:
+    # Who called one kind alone has named it already.
+    kinds = any([each.kind for each in side.helps] not in ([], [side.help]) for side in answer.sides)
     rows = [
         (
-            _name(answer, side), each.kind, each.calls, each.succeeded, each.copied_pages, each.dropped_pages,
-            each.written_pages + each.swapped_pages,
-            _between(each.cost_us.low, each.cost_us.high),
+            _name(answer, side), *([each.kind] if kinds else []), each.calls, each.succeeded,
+            each.copied_pages, each.dropped_pages, each.written_pages + each.swapped_pages,
+            sum(met.deferred for met in side.met) if each.kind == "linux" else None,
+            each.cost_us.low / 1e6, each.cost_us.high / 1e6,
         )
         for side in answer.sides
         for each in side.helps
     ]  # fmt: skip
-    labels = ("calls", "met", "pages copied", "dropped", "written")
     columns = (
         Column("policy", Kind.TEXT),
-        Column("kind", Kind.TEXT),
-        *(Column(label, Kind.COUNT) for label in labels),
-        Column("would take", Kind.TEXT),
+        *([Column("kind", Kind.TEXT)] if kinds else []),
+        *(
+            Column(label, Kind.COUNT)
+            for label in ("calls", "met", "copied", "dropped", "written", "deferred")
+        ),
+        Column("time at best", Kind.SECONDS),
+        Column("at worst", Kind.SECONDS),
     )
-    return [Grid(f"Help{_all_seeds(answer)}", columns, tuple(rows))] if rows else []
+    return [Grid(f"Help, in pages{_all_seeds(answer)}", columns, tuple(rows))] if rows else []
 
 
 def first_seed(answer: WhatIf) -> str:
@@ -318,11 +324,6 @@ def first_seed(answer: WhatIf) -> str:
 
 def _all_seeds(answer: WhatIf) -> str:
     return ", all seeds together" if len(answer.seeds) > 1 else ""
-
-
-def _between(low_us: float, high_us: float) -> str:
-    low, high = (seconds_text(each / 1e6) for each in (low_us, high_us))
-    return low if low == high else f"{low} to {high}"
 
 
 def _operations(answer: WhatIf) -> list[Part]:
