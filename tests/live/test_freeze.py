@@ -199,6 +199,9 @@ def test_a_hundred_kills_leave_nothing_torn_stopped_or_behind(
         # Either the one that was there or a whole new one: loading checks every digest.
         vmprobe.load(target).table("mappings")
         killed += probe.returncode == -signal.SIGKILL
+        if probe.returncode == 0:
+            # It was measured while this machine did more.
+            whole *= 0.95
         # The kernel lets tracees go while the tracer dies; that is over when wait() returns.
         assert "t" not in child.states(), f"seed {seed}"
     assert killed >= 50, "most must have been hit while they ran"
