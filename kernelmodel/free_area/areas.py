@@ -278,9 +278,6 @@ class Areas(Policy):
         functions = Functions(take_area, release_area, claim_area)
         super().__init__(name, ground, state, functions, pure=pure)
 
-    def drain(self) -> None:
-        """Do nothing: CPUs keep no pages."""
-
     @property
     def nr_free(self) -> int:
         """Free pages."""

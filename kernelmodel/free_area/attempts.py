@@ -16,10 +16,11 @@ from kernelmodel.compaction.blit import blit
 from kernelmodel.compaction.eviction import EvictionLimits
 from kernelmodel.compaction.scanners import linux
 from kernelmodel.compaction.zone_layout import FIRST_MOVABLE, LAST_MOVABLE
-from kernelmodel.free_area.book import NONE, OWNER, SWAP_FREE
+from kernelmodel.free_area.book import NONE, OWNER, SWAP_FREE, known
 from kernelmodel.free_area.carry import Changes, changes_of
 from kernelmodel.free_area.domains import Domain, domains, targets, zone_domains
 from kernelmodel.free_area.reclaim import SWAP_CLUSTER_MAX, pages_to_evict, window_to_evict
+from kernelmodel.priority import Priority
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,7 +43,7 @@ class Attempts:
     """
 
     def __init__(self, ground: Ground, policy: FreeArea, book: Book) -> None:
-        self.book = book
+        self.book, self._policy = book, policy
         self.scanned_pages = 0
         """Pages that scanners have looked at so far."""
         self._domains, self._zones = domains(ground, policy), zone_domains(ground)
@@ -86,8 +87,13 @@ class Attempts:
         return bound
 
     def blit(self, ask: Ask) -> Iterator[Changes]:
-        """Make one window, in the highest domain in which one can be made."""
+        """Make one window, in the highest domain in which one can be made.
+
+        Who does not wait leaves what other CPUs keep for themselves alone.
+        """
         content = self.book.content
+        if ask.priority != Priority.WAITS:
+            content = known(content, self._policy.free_blocks())
         for domain in self._domains:
             if domain.zone_type > ask.highest_zone or ask.order == 0:
                 continue

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from kernelmodel.free_area.ground import Ground
+    from kernelmodel.page_alloc.rebuild import FreeBlocks
     from kernelmodel.workload.demand import Demand, Requests
 
 # Columns of `Book.block`, at the head of each block that a request holds.
@@ -182,3 +183,14 @@ def folio_bytes(
     large = np.where(first, HEAD, TAIL) | np.where(kind == Frame.DIRTY, UNSPLITTABLE, 0)
     made: NDArray[np.uint8] = (kind | np.where(order > 0, large, 0)).astype(np.uint8)
     return made
+
+
+def known(content: NDArray[np.uint8], blocks: FreeBlocks) -> NDArray[np.uint8]:
+    """Return the contents as the free lists show them: what CPUs keep for themselves is unknown."""
+    depth = np.zeros(len(content) + 1, np.int8)
+    depth[blocks.start_pfn] += 1
+    depth[blocks.start_pfn + (np.int64(1) << blocks.order.astype(np.int64))] -= 1
+    kept = (np.cumsum(depth[:-1], dtype=np.int8) == 0) & (content & np.uint8(KIND_MASK) == Frame.FREE)
+    seen = content.copy()
+    seen[kept] = Frame.UNKNOWN
+    return seen

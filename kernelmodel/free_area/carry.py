@@ -172,8 +172,8 @@ def drop(book: Book, index: int, order: int) -> None:
 
 
 @jit
-def carry(policy: Any, book: Book, changes: Changes) -> int:
-    """Carry out changes.
+def carry(policy: Any, book: Book, changes: Changes, cpu: int) -> int:
+    """Carry out changes, on a CPU.
 
     Returns
     -------
@@ -205,6 +205,6 @@ def carry(policy: Any, book: Book, changes: Changes) -> int:
                 to += 1 << order
             for page in range(at, at + (1 << order)):
                 content[page] = FREE
-            release(policy, at, order, 0)
+            release(policy, at, order, cpu)
             at, nr = at + (1 << order), nr - (1 << order)
     return len(source)

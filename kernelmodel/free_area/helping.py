@@ -12,7 +12,8 @@ kind       what it does                                                    where
 
 Who waits may call all of them; an atomic request may call ``blit`` alone, which never waits; who neither
 waits nor is atomic just fails. Copying makes no page free: where the watermark refuses for want of pages
-neither ``blit`` nor ``linux`` is tried. Before any of it, and after each, CPUs give back the pages they keep.
+neither ``blit`` nor ``linux`` is tried. Before any of it, and after each, all CPUs give back the pages they
+keep if the request waits; if not, its own CPU alone gives back what ``blit`` freed.
 Where ``linux`` ran in vain, larger requests go without for a while (`kernelmodel.free_area.deferral`); the
 other kinds are always tried.
 
@@ -102,8 +103,10 @@ class Helper:
         request = int(book.events[at])
         ask = ask_of(book, request)
         book.info[TRIED] = 1
-        self.policy.drain()
-        came = {HELPED} if self._met(at) else {NOT_MET}
+        came = {NOT_MET}
+        if ask.priority == Priority.WAITS:
+            self.policy.drain()
+            came = {HELPED} if self._met(at) else came
         for kind in self.kinds_of[Priority(ask.priority)]:
             if HELPED not in came:
                 came.add(self._call_unless_deferred(kind, ask, at))
@@ -134,7 +137,11 @@ class Helper:
         called = False
         for changes in self.makers[kind](ask):
             called = True
-            self.carry(changes, tally)
+            self.carry(changes, tally, ask.cpu)
+            if ask.priority == Priority.WAITS:
+                self.policy.drain()
+            else:
+                self.policy.drain_cpu(ask.cpu)
             if len(changes.source) and self._met(at):
                 tally.calls += 1
                 tally.succeeded += 1
@@ -142,8 +149,8 @@ class Helper:
         tally.calls += called
         return False
 
-    def carry(self, changes: Changes, tally: HelpTally) -> None:
-        """Carry out changes and count them.
+    def carry(self, changes: Changes, tally: HelpTally, cpu: int = 0) -> None:
+        """Carry out changes on a CPU, which may keep what they free, and count them.
 
         Raises
         ------
@@ -158,14 +165,13 @@ class Helper:
         tally.swapped_pages += swapped
         tally.scanned_pages += self.attempts.scanned_pages
         self.attempts.scanned_pages = 0
-        nr_done = self._carry(self.policy.state, self.book, changes)
+        nr_done = self._carry(self.policy.state, self.book, changes, cpu)
         if nr_done < len(changes.source):
             raise InvariantError(
                 "claim-free",
                 f"frame {changes.destination[nr_done]}",
                 f"{self.policy.name} did not give {changes.nr_pages[nr_done]} free pages",
             )
-        self.policy.drain()
 
     def make_blocks(self, order: int, nr_blocks: int, tally: HelpTally) -> None:
         """Make what is missing of `nr_blocks` free blocks, by `blit`, and leave the watermark alone."""
@@ -176,4 +182,5 @@ class Helper:
         tally.calls += 1
         for changes in self.attempts.ahead(order, missing):
             self.carry(changes, tally)
+            self.policy.drain()
         tally.succeeded += blocks_of_order(self.policy.free_blocks().counts(), order) >= nr_blocks

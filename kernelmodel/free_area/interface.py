@@ -85,7 +85,10 @@ class FreeArea(Protocol):
     functions: Functions
 
     def drain(self) -> None:
-        """Give pages that CPUs keep for themselves back; does nothing where there are none."""
+        """Give pages that all CPUs keep for themselves back; does nothing where there are none."""
+
+    def drain_cpu(self, cpu: int) -> None:
+        """Give pages that one CPU keeps for itself back."""
 
     def free_blocks(self) -> FreeBlocks:
         """Return the free blocks as they stand, by address; what CPUs keep is not among them.

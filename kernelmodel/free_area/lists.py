@@ -206,9 +206,6 @@ class FreeLists(Policy):
         functions = Functions(take_block, release_block, claim_block)
         super().__init__(name, ground, build(ground, to_tail=to_tail, t=t, n=n), functions, pure=pure)
 
-    def drain(self) -> None:
-        """Do nothing: CPUs keep no pages."""
-
     @property
     def nr_free(self) -> int:
         """Free pages."""

@@ -50,6 +50,12 @@ class Policy:
         self.functions = functions
         self._pure = pure
 
+    def drain(self) -> None:
+        """Do nothing: CPUs keep no pages."""
+
+    def drain_cpu(self, cpu: int) -> None:
+        """Do nothing: CPUs keep no pages."""
+
     def alloc(self, ask: Ask) -> int:
         """Take a block for a request; return its first frame or NO_PAGE."""
         return int(compiled(self.functions.take, pure=self._pure)(self.state, ask))

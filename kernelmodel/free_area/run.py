@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from kernelmodel.compaction.result import blocks_of_order
-from kernelmodel.compaction.zone_layout import KIND_MASK, Frame
 from kernelmodel.free_area import book as books
+from kernelmodel.free_area.book import known
 from kernelmodel.free_area.helping import Helper
 from kernelmodel.free_area.result import HelpTally, Run, Samples
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from kernelmodel.free_area.ground import Ground
     from kernelmodel.free_area.interface import FreeArea
-    from kernelmodel.page_alloc.rebuild import FreeBlocks
     from kernelmodel.workload.demand import Demand
 
 NR_KEEP_STEPS: Final = 200
@@ -96,7 +95,7 @@ def simulate(
         help=helper.tally,
         background=background,
         operations=policy.counters(),
-        layouts=ground.layouts(_known(book.content, blocks)),
+        layouts=ground.layouts(known(book.content, blocks)),
         free_blocks=ground.by_zone(blocks),
     )
 
@@ -108,14 +107,3 @@ def _steps(nr_events: int, nr_steps: int) -> list[int]:
     [0, 2, 5, 7, 10]
     """
     return [nr_events * step // nr_steps for step in range(nr_steps + 1)]
-
-
-def _known(content: NDArray[np.uint8], blocks: FreeBlocks) -> NDArray[np.uint8]:
-    """Return the contents as a snapshot would show them: nobody sees what CPUs keep for themselves."""
-    depth = np.zeros(len(content) + 1, np.int8)
-    depth[blocks.start_pfn] += 1
-    depth[blocks.start_pfn + (np.int64(1) << blocks.order.astype(np.int64))] -= 1
-    kept = (np.cumsum(depth[:-1], dtype=np.int8) == 0) & (content & np.uint8(KIND_MASK) == Frame.FREE)
-    known = content.copy()
-    known[kept] = Frame.UNKNOWN
-    return known
