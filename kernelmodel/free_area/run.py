@@ -50,8 +50,9 @@ def simulate(
         Kinds of help that requests may call, as their priority allows, in the order in which they are tried:
         of ``blit``, ``evict``, ``linux`` (`kernelmodel.free_area.helping`).
     keep
-        ``(n, t)``: at each of `NR_KEEP_STEPS` even steps, and before the first event, ``blit`` makes what is
-        missing of n free areas of order t (larger ones divided). None keeps nothing.
+        ``(n, t)``: at each of `NR_KEEP_STEPS` even steps, the first of them before the first event, ``blit``
+        makes what is missing of n free areas of order t (larger ones divided). After the last event nothing
+        is made, since nobody comes for it. None keeps nothing.
     nr_samples
         Samples of the free memory, at least two.
     pure
@@ -71,7 +72,7 @@ def simulate(
     background = HelpTally()
     nr_events = len(demand.events)
     sampled = _steps(nr_events, max(2, nr_samples) - 1)
-    kept = set(_steps(nr_events, NR_KEEP_STEPS)) if keep else set()
+    kept = set(_steps(nr_events, NR_KEEP_STEPS)) - {nr_events} if keep else set()
     samples: list[NDArray[np.int64]] = []
     at = 0
     for stop in sorted({*sampled, *kept}):

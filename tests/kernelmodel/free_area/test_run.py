@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from kernelmodel.compaction.result import blocks_of_order
 from kernelmodel.compaction.zone_layout import Frame
 from kernelmodel.errors import InvariantError, ModelError
 from kernelmodel.free_area.result import Came, HelpTally, Run
@@ -14,6 +15,7 @@ from kernelmodel.free_area.run import NR_KEEP_STEPS, simulate
 from kernelmodel.page_alloc.rebuild import FreeBlocks
 from tests.kernelmodel.free_area.demands import Want, demand_of, waiting
 from tests.kernelmodel.free_area.grounds import Shape, ground_of
+from tests.kernelmodel.free_area.test_helping import fragmented
 from tests.oracles.whatif import FirstFit, simulated
 
 GROUND = ground_of(Shape())
@@ -103,12 +105,19 @@ def test_areas_are_kept_and_the_cost_is_the_backgrounds() -> None:
         for keep in (None, (4, 3))
     )
     shift = np.arange(ground.nr_orders - 3)
-    fewest = [int((run.samples.free_blocks[:, 3:] << shift).sum(axis=1).min()) for run in (plain, kept)]
+    # After the last event nothing is kept any more.
+    fewest = [int((run.samples.free_blocks[:-1, 3:] << shift).sum(axis=1).min()) for run in (plain, kept)]
     assert fewest[0] < 4 <= fewest[1]
     assert plain.background == HelpTally()
     assert kept.background.copied_pages > 0
     assert kept.background.calls >= kept.background.succeeded > 0
     assert kept.help == {}
+
+
+def test_nothing_is_kept_for_nobody_after_the_last_event() -> None:
+    run = simulate(fragmented(), waiting(3), FirstFit(fragmented()), keep=(5, 3), nr_samples=2, pure=True)
+    assert run.background == HelpTally(calls=1, succeeded=1, copied_pages=20)
+    assert [blocks_of_order(counts, 3) for counts in run.samples.free_blocks] == [5, 4]
 
 
 class Keeps(FirstFit):
