@@ -357,7 +357,7 @@ class Grouped(Policy):
         """Return the blocks on the buddy lists by address; start_pfn counts from frame 0."""
         return self._blocks(FREE)
 
-    def kept_blocks(self) -> FreeBlocks:
+    def kept_blocks(self) -> FreeBlocks:  # type: ignore[explicit-override]
         """Return the blocks on the lists of CPUs by address; start_pfn counts from frame 0."""
         return self._blocks(PCP)
 

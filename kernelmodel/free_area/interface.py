@@ -96,6 +96,9 @@ class FreeArea(Protocol):
         start_pfn counts from frame 0.
         """
 
+    def kept_blocks(self) -> FreeBlocks:
+        """Return the free blocks that CPUs keep for themselves, in the same way."""
+
     def counters(self) -> dict[str, int]:
         """Return what was done and what it cost: the same on every machine.
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from kernelmodel._jit import compiled, jit
+from kernelmodel.page_alloc.rebuild import FreeBlocks
 from kernelmodel.priority import Priority
 
 if TYPE_CHECKING:
@@ -55,6 +58,10 @@ class Policy:
 
     def drain_cpu(self, cpu: int) -> None:
         """Do nothing: CPUs keep no pages."""
+
+    def kept_blocks(self) -> FreeBlocks:
+        """Return no blocks: CPUs keep no pages."""
+        return FreeBlocks(np.empty(0, np.int64), np.empty(0, np.uint8), self.ground.nr_orders)
 
     def alloc(self, ask: Ask) -> int:
         """Take a block for a request; return its first frame or NO_PAGE."""

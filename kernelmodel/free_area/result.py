@@ -62,10 +62,13 @@ class Samples:
     free_blocks
         int64 (n, nr_orders), free blocks of each order, of all zones, as the policy has them; for policies
         that keep areas of any length, the naturally aligned blocks these divide into.
+    kept_blocks
+        int64 of the same shape, free blocks besides, that CPUs keep on lists of their own.
     """
 
     event: NDArray[np.int64]
     free_blocks: NDArray[np.int64]
+    kept_blocks: NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,6 +93,8 @@ class Run:
         The zones at the end: frames on per-CPU lists are `Frame.UNKNOWN`.
     free_blocks
         int64 (zones, nr_orders), free blocks at the end as the policy has them.
+    kept_blocks
+        int64 of the same shape, free blocks besides, that CPUs keep on lists of their own.
     """
 
     policy: str
@@ -100,3 +105,4 @@ class Run:
     operations: dict[str, int]
     layouts: tuple[ZoneLayout, ...]
     free_blocks: NDArray[np.int64]
+    kept_blocks: NDArray[np.int64]

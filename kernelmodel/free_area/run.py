@@ -73,7 +73,7 @@ def simulate(
     nr_events = len(demand.events)
     sampled = _steps(nr_events, max(2, nr_samples) - 1)
     kept = set(_steps(nr_events, NR_KEEP_STEPS)) - {nr_events} if keep else set()
-    samples: list[NDArray[np.int64]] = []
+    samples: list[list[NDArray[np.int64]]] = []
     at = 0
     for stop in sorted({*sampled, *kept}):
         while at < stop:
@@ -85,19 +85,22 @@ def simulate(
             nr_kept, order = keep
             if blocks_of_order(policy.free_blocks().counts(), order) < nr_kept:
                 helper.make_blocks(order, nr_kept, background)
-        samples += [policy.free_blocks().counts()] * sampled.count(stop)
+        if stop in sampled:
+            counts = [blocks.counts() for blocks in (policy.free_blocks(), policy.kept_blocks())]
+            samples += [counts] * sampled.count(stop)
         if progress:
             progress(at / max(1, nr_events))
     blocks = policy.free_blocks()
     return Run(
         policy=policy.name,
         tally=book.tally,
-        samples=Samples(np.array(sampled, np.int64), np.array(samples, np.int64)),
+        samples=Samples(np.array(sampled, np.int64), *np.array(samples, np.int64).swapaxes(0, 1)),
         help=helper.tally,
         background=background,
         operations=policy.counters(),
         layouts=ground.layouts(known(book.content, blocks)),
         free_blocks=ground.by_zone(blocks),
+        kept_blocks=ground.by_zone(policy.kept_blocks()),
     )
 
 

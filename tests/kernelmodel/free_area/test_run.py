@@ -10,8 +10,10 @@ import pytest
 from kernelmodel.compaction.result import blocks_of_order
 from kernelmodel.compaction.zone_layout import Frame
 from kernelmodel.errors import InvariantError, ModelError
+from kernelmodel.free_area.registry import POLICIES, make
 from kernelmodel.free_area.result import Came, HelpTally, Run
 from kernelmodel.free_area.run import NR_KEEP_STEPS, simulate
+from kernelmodel.page_alloc.layout import Tuning
 from kernelmodel.page_alloc.rebuild import FreeBlocks
 from tests.kernelmodel.free_area.demands import Want, demand_of, waiting
 from tests.kernelmodel.free_area.grounds import Shape, ground_of
@@ -25,8 +27,8 @@ EVERYTHING = ("blit", "evict", "linux")
 def told(run: Run) -> list[object]:
     """Return everything that a run tells, to be compared."""
     layouts = [layout.state.tolist() for layout in run.layouts]
-    numbers = run.tally, run.samples.event, run.samples.free_blocks, run.free_blocks
-    listed = [each.tolist() for each in numbers]
+    free = run.samples.free_blocks, run.free_blocks, run.samples.kept_blocks, run.kept_blocks
+    listed = [each.tolist() for each in (run.tally, run.samples.event, *free)]
     return [run.policy, run.help, run.background, run.operations, layouts, listed]
 
 
@@ -127,6 +129,10 @@ class Keeps(FirstFit):
         blocks = super().free_blocks()
         return FreeBlocks(blocks.start_pfn[1:], blocks.order[1:], blocks.nr_orders)
 
+    def kept_blocks(self) -> FreeBlocks:
+        blocks = super().free_blocks()
+        return FreeBlocks(blocks.start_pfn[:1], blocks.order[:1], blocks.nr_orders)
+
 
 def test_what_cpus_keep_is_unknown_in_the_end() -> None:
     first = FirstFit(GROUND).free_blocks()
@@ -135,6 +141,25 @@ def test_what_cpus_keep_is_unknown_in_the_end() -> None:
     assert (run.layouts[0].state[start : start + size] == Frame.UNKNOWN).all()
     assert (run.layouts[0].state == Frame.UNKNOWN).sum() == size
     assert run.free_blocks[0].tolist() == run.layouts[0].free_blocks().tolist()
+    kept = [1 << order == size for order in range(GROUND.nr_orders)]
+    assert run.kept_blocks.tolist() == [kept, *[[0] * GROUND.nr_orders] * 2]
+    assert run.samples.kept_blocks.tolist() == [kept] * len(run.samples.event)
+
+
+@pytest.mark.parametrize("spec", POLICIES)
+def test_all_free_pages_are_sampled_whoever_keeps_them(spec: str) -> None:
+    tuning = Tuning(nr_cpus=4, pcp_batch=2, pcp_high_min=8, pcp_high_max=16)
+    ground = ground_of(Shape(tuning=tuning))
+    run = simulate(ground, demand_of(ground, Want()), make(spec, ground, pure=True), nr_samples=9, pure=True)
+    kept = run.samples.kept_blocks @ (1 << np.arange(ground.nr_orders))
+    assert (kept.max() > 0) == (spec == "buddy-grouped")
+    assert run.samples.kept_blocks.shape == run.samples.free_blocks.shape
+    assert run.samples.kept_blocks[-1].tolist() == run.kept_blocks.sum(axis=0).tolist()
+    free = (run.free_blocks + run.kept_blocks) @ (1 << np.arange(ground.nr_orders))
+    unknown = [int((layout.kinds == Frame.UNKNOWN).sum()) for layout in run.layouts]
+    seen = [int((layout.kinds == Frame.FREE).sum()) for layout in run.layouts]
+    assert free.tolist() == np.add(seen, unknown).tolist()
+    assert int(kept[-1]) == sum(unknown)
 
 
 def test_a_demand_that_contradicts_itself_is_refused() -> None:
