@@ -127,6 +127,15 @@ def isolate(book: Book, source: int, destination: int, nr_pages: int) -> None:
 
 
 @jit
+def piece_order(book: Book, source: int, destination: int, nr_pages: int) -> int:
+    """Return the order of the next piece to go, once it is isolated: what was split goes page by page."""
+    order = step_order(book, source, destination, nr_pages)
+    if book.block[source, OWNER] == NONE:
+        return order
+    return min(order, int(book.block[source, ORDER]))
+
+
+@jit
 def unlink(book: Book, index: int) -> None:
     """Take a block out of the chain of its request."""
     block = book.block
@@ -194,7 +203,7 @@ def carry(policy: Any, book: Book, changes: Changes, cpu: int) -> int:
         at, to, nr = int(source[row]), int(destination[row]), int(nr_pages[row])
         isolate(book, at, to, nr)
         while nr and to != at:
-            order = step_order(book, at, to, nr)
+            order = piece_order(book, at, to, nr)
             if to == NOWHERE:
                 drop(book, at, order)
             else:

@@ -196,6 +196,29 @@ def test_a_part_that_is_evicted_is_given_up_and_the_rest_is_freed_later() -> Non
     assert helper.book.info[books.SWAP_FREE] == 10, "who leaves gives its swap back"
 
 
+@pytest.mark.parametrize("nr_pages", [1, 2, 3])
+def test_a_folio_that_is_evicted_in_part_is_given_up_page_by_page(nr_pages: int) -> None:
+    helper, at = one_folio()
+    helper.book.info[books.SWAP_FREE] = 10
+    helper.carry(changes((at, NOWHERE, nr_pages)), HelpTally())
+    check(helper.book, helper.policy)
+    assert chain(helper.book, 0) == [(page, 0) for page in range(at + nr_pages, at + 4)]
+    assert (helper.book.content[at : at + nr_pages] == Frame.FREE).all()
+    assert helper.play(helper.policy.state, helper.book, 1, 2) == 2
+    check(helper.book, helper.policy)
+
+
+def test_a_folio_that_cannot_move_whole_moves_page_by_page() -> None:
+    helper, at = one_folio()
+    free = helper.policy.state.free
+    to = next(start for start in range(2, len(free), 4) if start > at + 4 and free[start : start + 4].all())
+    helper.carry(changes((at, to, 4)), HelpTally())
+    check(helper.book, helper.policy)
+    assert chain(helper.book, 0) == [(to + page, 0) for page in range(4)]
+    assert helper.play(helper.policy.state, helper.book, 1, 2) == 2
+    check(helper.book, helper.policy)
+
+
 def test_what_is_evicted_whole_leaves_nothing() -> None:
     helper, at = one_folio()
     helper.carry(changes((at, NOWHERE, 4)), HelpTally())
