@@ -102,8 +102,8 @@ class FreeArea(Protocol):
     def counters(self) -> dict[str, int]:
         """Return what was done and what it cost: the same on every machine.
 
-        ``splits``, ``merges`` and ``visits`` (entries of lists or nodes of trees looked at) everywhere; a
-        policy adds its own.
+        ``splits``, ``merges`` and ``visits`` (entries of lists or nodes of trees looked at) of all policies
+        that know one area of memory, which add their own; of Linux what the kernel counts itself.
         """
 
     def validate(self) -> None:

@@ -91,10 +91,7 @@ def may_break(lists: Lists, ask: Ask, order: int) -> bool:
     nr_left = -1
     for each in range(kept, info[NR_ORDERS]):
         nr_left += lists.nr_blocks[each] << (each - kept)
-    if nr_left >= info[NR_RESERVED]:
-        return True
-    info[REFUSALS] += 1
-    return False
+    return bool(nr_left >= info[NR_RESERVED])
 
 
 @jit
@@ -118,8 +115,12 @@ def take_block(lists: Lists, ask: Ask) -> int:
     if not watermark_allows(info[NR_FREE], info[WMARK_MIN], ask.order, ask.priority):
         return NO_PAGE
     end = ask.limit - (1 << ask.order) + 1
+    refused = 0
     for order in range(ask.order, info[NR_ORDERS]):
-        if not lists.nr_blocks[order] or not may_break(lists, ask, order):
+        if not lists.nr_blocks[order]:
+            continue
+        if not may_break(lists, ask, order):
+            refused = 1
             continue
         index = find_below(lists, order, end)
         if index != NO_PAGE:
@@ -129,6 +130,7 @@ def take_block(lists: Lists, ask: Ask) -> int:
                 add_block(lists, index + (1 << lower), lower)
                 info[SPLITS] += 1
             return index
+    info[REFUSALS] += refused
     return NO_PAGE
 
 
@@ -218,7 +220,7 @@ class FreeLists(Policy):
         return FreeBlocks(start, order[start].astype(np.uint8), self.ground.nr_orders)
 
     def counters(self) -> dict[str, int]:
-        """Return splits and merges of blocks, entries visited, and splits refused to keep the reserve."""
+        """Return splits and merges of blocks, entries visited, and requests refused to keep the reserve."""
         info = self.state.info
         counted = {"splits": SPLITS, "merges": MERGES, "visits": VISITS}
         if info[NR_RESERVED]:

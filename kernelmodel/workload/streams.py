@@ -1,12 +1,13 @@
 """The streams: who asks for what, and how long it is kept.
 
 Each holds a share of the memory that is free at the start once it has run long enough; how long that takes
-hangs on the memory (`kernelmodel.workload.mix.held_pages`).
+hangs on the memory (`kernelmodel.workload.mix.held_pages`). That of page-cache is a mean: it holds 45 %
+before each drop, and half of that after it.
 
 ================== ======= =============================================================================
 stream             share   what it models
 ================== ======= =============================================================================
-page-cache         45 %    files are read, and half of them dropped at once, again and again
+page-cache         35 %    files are read, and half of them dropped at once, again and again
 process-churn      30 %    processes of the host's sizes start and exit
 huge-storm         12 %    faults of transparent huge pages
 unmovable-sprinkle  4 %    slab pages that stay for long

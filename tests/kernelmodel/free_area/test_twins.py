@@ -158,6 +158,17 @@ def test_a_request_below_a_limit_passes_blocks_above_it_over() -> None:
     assert policy.alloc(Ask(NR_ORDERS - 1, 1, 0, 0, 40, 0)) == NO_PAGE
 
 
+def test_a_request_that_the_reserve_refuses_counts_once() -> None:
+    policy: Any = make("reserve:t=2:n=1000", ground_of(Shape(free_share=10, grain=64)), pure=True)
+    small = policy.free_blocks()
+    assert len(set(small.order[small.order >= 2].tolist())) > 1
+    nr_met = 0
+    while policy.alloc(Ask(0, 1, 0, 2, 630, 0)) != NO_PAGE:
+        nr_met += 1
+    assert nr_met == (1 << small.order[small.order < 2].astype(int)).sum()
+    assert policy.counters()["refusals"] == 1
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "spec", ["buddy-fifo", "reserve:t=2:n=60", "gravity", "gravity:tree=avl", "best-fit"]
