@@ -278,6 +278,7 @@ def _side(
         free_pages=first.free_pages,
         unusable_permille=first.unusable_permille,
         free_blocks=first.free_blocks,
+        kept_pages=first.kept_pages,
         low_blocks=first.low_blocks,
         low_refused=first.low_refused,
         strips=strips,

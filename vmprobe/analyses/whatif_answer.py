@@ -80,11 +80,11 @@ class Side:
         What was done to free areas, all seeds together; ``nodes``, ``depth``, ``least_depth`` and
         ``left_permille`` tell of a tree at the end of the first seed.
     event, free_pages, unusable_permille
-        Through the events of the first seed: free pages, and for each order the share of them that is of no
-        use to it.
-    free_blocks, low_blocks
-        Free blocks of each order at the end of the first seed; and those within reach of the most limited
-        requests.
+        Through the events of the first seed: free pages, those on CPUs' lists among them, and for each order
+        the share of them that is of no use to it.
+    free_blocks, kept_pages, low_blocks
+        Free blocks of each order at the end of the first seed, and pages on CPUs' lists beside them; and the
+        blocks within reach of the most limited requests.
     low_refused
         Orders of which the first seed's most limited requests were refused.
     strips
@@ -102,6 +102,7 @@ class Side:
     free_pages: tuple[int, ...]
     unusable_permille: tuple[tuple[int, ...], ...]
     free_blocks: tuple[int, ...]
+    kept_pages: int
     low_blocks: tuple[int, ...]
     low_refused: tuple[int, ...]
     strips: tuple[ZoneStrip, ...]

@@ -286,9 +286,12 @@ def _memory(answer: WhatIf) -> Grid:
 
 def _blocks(answer: WhatIf) -> Grid:
     orders = range(len(answer.sides[0].free_blocks))
-    columns = (Column("policy", Kind.TEXT), *(Column(str(order), Kind.COUNT) for order in orders))
+    columns = [Column("policy", Kind.TEXT), *(Column(str(order), Kind.COUNT) for order in orders)]
     rows = tuple((_name(answer, side), *side.free_blocks) for side in answer.sides)
-    return Grid(f"Free blocks by order at the end{first_seed(answer)}", columns, rows)
+    if any(side.kept_pages for side in answer.sides):
+        columns.append(Column("on CPUs", Kind.COUNT))
+        rows = tuple((*row, side.kept_pages) for row, side in zip(rows, answer.sides, strict=True))
+    return Grid(f"Free blocks by order at the end{first_seed(answer)}", tuple(columns), rows)
 
 
 def _help(answer: WhatIf) -> list[Part]:

@@ -144,10 +144,12 @@ class Outcome:
     operations
         What was done to free areas, by name.
     event, free_pages, unusable_permille
-        Samples through the events: how many were done; free pages; and for each order the share of these
-        that is of no use to it, (samples, orders).
+        Samples through the events: how many were done; free pages, those on CPUs' lists among them; and for
+        each order the share of these that is of no use to it, (samples, orders).
     free_blocks
-        Free blocks of each order at the end.
+        Free blocks of each order at the end, without what is on CPUs' lists.
+    kept_pages
+        Pages on those.
     low_blocks
         Those of zones that the most limited requests may have.
     low_refused
@@ -164,6 +166,7 @@ class Outcome:
     free_pages: tuple[int, ...]
     unusable_permille: tuple[tuple[int, ...], ...]
     free_blocks: tuple[int, ...]
+    kept_pages: int
     low_blocks: tuple[int, ...]
     low_refused: tuple[int, ...]
     layouts: tuple[ZoneLayout, ...]
@@ -210,7 +213,7 @@ def run(
         )
     except ModelError as error:
         raise UsageError(f"{spec}: {error}") from error
-    blocks = done.samples.free_blocks
+    blocks = done.samples.free_blocks + done.samples.kept_blocks
     low = lowest_zone(made)
     reached = np.array([zone.zone_type <= low for zone in ground.zones])
     return Outcome(
@@ -222,6 +225,7 @@ def run(
         free_pages=tuple((blocks << np.arange(ground.nr_orders)).sum(axis=1).tolist()),
         unusable_permille=tuple(tuple(unusable_free_index_permille(each).tolist()) for each in blocks),
         free_blocks=tuple(done.free_blocks.sum(axis=0).tolist()),
+        kept_pages=int((done.kept_blocks << np.arange(ground.nr_orders)).sum()),
         low_blocks=tuple(done.free_blocks[reached].sum(axis=0).tolist()),
         low_refused=_refused(made, done, low),
         layouts=done.layouts,
