@@ -218,13 +218,13 @@ def _replay(answer: WhatIf) -> list[Part]:
         for zone in error.zones
         for row in ((zone.zone, "replay", *zone.forecast), (zone.zone, "kernel", *zone.real))
     ]
-    alone = "Tables from here on: each policy by itself, without the kernel's own time and CPUs."
+    alone = "What follows is without the kernel's own time and CPUs, the same for all."
     lost = "Events are missing in the recording: the replay goes astray, whatever the policy."
     return [
         Facts("buddy-grouped against the kernel", _errors(error, answer)),
         *([Note("", (lost,))] if answer.events_lost else []),
         Grid("Free blocks by order at the end, replayed as the kernel did it", columns, tuple(rows)),
-        Note("", (alone,)),
+        Note("Each policy by itself", (alone,)),
     ]
 
 
