@@ -49,17 +49,13 @@ class Candidates:
         The zone with what is immovable marked so.
     pfn, pages
         int64, first frame and copies of each window that can be cleared and is not free; cheapest first.
-    block_pfn, block_order
-        Free blocks below the wanted order: where pages can go, or what candidates have already.
     room_pages
-        Frames of those blocks.
+        Frames of free blocks below the wanted order: where pages can go, or what candidates have already.
     """
 
     layout: ZoneLayout
     pfn: NDArray[np.int64]
     pages: NDArray[np.int64]
-    block_pfn: NDArray[np.int64]
-    block_order: NDArray[np.int64]
     room_pages: int
 
     def limit(self, order: int, reserve_pages: int) -> int:
@@ -133,7 +129,7 @@ def blit(
 
 
 def candidates(layout: ZoneLayout, order: int, immovable: NDArray[np.bool_] | None) -> Candidates:
-    """Return which windows can be cleared, and which free blocks are at hand. O(frames).
+    """Return which windows can be cleared, and how much room is at hand. O(frames).
 
     Parameters
     ----------
@@ -157,23 +153,17 @@ def candidates(layout: ZoneLayout, order: int, immovable: NDArray[np.bool_] | No
     reaches[inner] |= (layout.state[behind[inner]] & TAIL) != 0
     row, pfn = row[~reaches], pfn[~reaches]
     cheapest = np.argsort(pages[row], kind="stable")
-    runs = true_runs(layout.kinds == Frame.FREE) + layout.base_pfn
-    blocks = free_blocks(runs, layout.start_pfn, layout.end_pfn, order + 1)
-    small = blocks.order < order
-    block_order = blocks.order[small].astype(np.int64)
-    return Candidates(
-        layout,
-        pfn[cheapest],
-        pages[row][cheapest],
-        blocks.start_pfn[small],
-        block_order,
-        int((np.int64(1) << block_order).sum()),
-    )
+    # A free block below the order is a part of a window that is not all free.
+    room_pages = int(found.free[found.free < size].sum())
+    return Candidates(layout, pfn[cheapest], pages[row][cheapest], room_pages)
 
 
 def _moves(found: Candidates, order: int, nr_made: int) -> Moves:
     """Return the moves that clear the cheapest windows, window after window."""
     chosen, layout = found.pfn[:nr_made], found.layout
+    if not nr_made:
+        # Who asks in vain, again and again, is not to pay for the lists.
+        return Moves(*np.empty((3, 0), np.int64))
     frames = (chosen[:, None] + np.arange(1 << order)).reshape(-1)
     state = layout.state[frames - layout.base_pfn]
     # Windows are whole folios: what is no tail begins one, and the next that is no tail ends it.
@@ -204,13 +194,16 @@ def _free_lists(found: Candidates, order: int, chosen: NDArray[np.int64]) -> lis
 
     First those in windows that cannot be cleared anyway, so that the next request stays cheap.
     """
-    window = found.block_pfn >> order
+    layout = found.layout
+    runs = true_runs(layout.kinds == Frame.FREE) + layout.base_pfn
+    blocks = free_blocks(runs, layout.start_pfn, layout.end_pfn, order + 1)
+    small = blocks.order < order
+    block_pfn, block_order = blocks.start_pfn[small], blocks.order[small]
+    window = block_pfn >> order
     outside = ~np.isin(window, chosen >> order)
     spoils = np.isin(window, found.pfn >> order)
     return [
-        np.concatenate(
-            [found.block_pfn[outside & (found.block_order == level) & later] for later in (~spoils, spoils)]
-        )
+        np.concatenate([block_pfn[outside & (block_order == level) & later] for later in (~spoils, spoils)])
         for level in range(order)
     ]
 
