@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import repeat
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from kernelmodel.compaction.blit import blit
+from kernelmodel.compaction.blit import COPIED, blit
 from kernelmodel.compaction.eviction import EvictionLimits
 from kernelmodel.compaction.scanners import linux
-from kernelmodel.compaction.zone_layout import FIRST_MOVABLE, LAST_MOVABLE
+from kernelmodel.compaction.zone_layout import FIRST_MOVABLE, KIND_MASK, LAST_MOVABLE, Frame
 from kernelmodel.free_area.book import NONE, OWNER, SWAP_FREE, known
-from kernelmodel.free_area.carry import Changes, changes_of
+from kernelmodel.free_area.carry import NOTHING, Changes, changes_of
 from kernelmodel.free_area.domains import Domain, domains, targets, zone_domains
 from kernelmodel.free_area.reclaim import SWAP_CLUSTER_MAX, pages_to_evict, window_to_evict
 from kernelmodel.priority import Priority
@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from kernelmodel.free_area.book import Book
     from kernelmodel.free_area.ground import Ground
     from kernelmodel.free_area.interface import Ask, FreeArea
+
+_CLEARS: Final = np.zeros(KIND_MASK + 1, np.bool_)
+"""Whether frames of a `Frame` may be in a window that ``blit`` makes."""
+_CLEARS[[Frame.FREE, *COPIED]] = True
 
 
 class Attempts:
@@ -86,6 +90,19 @@ class Attempts:
             bound[head[self._limited[book.block[head, OWNER]]]] = True
         return bound
 
+    def _hopeless(self, content: NDArray[np.uint8], ask: Ask) -> bool:
+        """Tell whether there is surely no window below a limit: O(limit), where a try is O(frames).
+
+        Behind the limit nothing may be copied away, so that only windows that begin below it count.
+        """
+        size = 1 << ask.order
+        end = -(-ask.limit // size) * size
+        if len(self._domains) > 1 or end >= len(content):
+            return False
+        kinds = (content[:end] & np.uint8(KIND_MASK)).reshape(-1, size)
+        clears = _CLEARS[kinds].all(axis=1) & (kinds != Frame.FREE).any(axis=1)
+        return not clears.any()
+
     def blit(self, ask: Ask) -> Iterator[Changes]:
         """Make one window, in the highest domain in which one can be made.
 
@@ -98,6 +115,9 @@ class Attempts:
             if domain.zone_type > ask.highest_zone or ask.order == 0:
                 continue
             if not domain.allows(domain.nr_free(content), ask):
+                continue
+            if self._hopeless(content, ask):
+                yield NOTHING
                 continue
             layout = domain.layout.with_state(domain.state(content))
             # The watermark has been looked at: by a copy no page becomes free or is taken.

@@ -80,6 +80,10 @@ def evictions(source: NDArray[np.int64], nr_pages: NDArray[np.int64]) -> Changes
     return Changes(source, np.full(len(source), NOWHERE, np.int64), nr_pages)
 
 
+NOTHING: Final = evictions(np.empty(0, np.int64), np.empty(0, np.int64))
+"""No changes."""
+
+
 @jit
 def step_order(book: Book, source: int, destination: int, nr_pages: int) -> int:
     """Return the order of the largest piece that a folio can be moved by, so that both ends are aligned."""

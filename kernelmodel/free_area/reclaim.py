@@ -17,7 +17,7 @@ from kernelmodel.compaction.eviction import CLASSES
 from kernelmodel.compaction.windows import buddy_windows
 from kernelmodel.compaction.zone_layout import KIND_MASK, TAIL, Frame
 from kernelmodel.free_area.book import NONE, OWNER, SWAP_FREE
-from kernelmodel.free_area.carry import NOWHERE, Changes, evictions
+from kernelmodel.free_area.carry import NOTHING, NOWHERE, Changes, evictions
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -81,8 +81,7 @@ def window_to_evict(layout: ZoneLayout, order: int, limits: EvictionLimits, firs
     can = (free < size) & (free + classes.sum(axis=1) == size) & (classes[:, -1] <= limits.swap_free_pages)
     rows = np.flatnonzero(can)
     if not len(rows):
-        empty = np.empty(0, np.int64)
-        return evictions(empty, empty)
+        return NOTHING
     cheapest = rows[int((classes[rows] @ np.array(limits.evict_ns)).argmin())]
     frames = found.first_pfn - layout.base_pfn + cheapest * size + np.arange(size)
     used = frames[layout.state[frames] & KIND_MASK != Frame.FREE]

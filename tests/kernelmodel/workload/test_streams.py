@@ -40,7 +40,7 @@ SHARES = {
     "unmovable-sprinkle": (40, 60), "sound-card": (930, 1040), "print-job": (920, 1040),
     "mixed": (650, 900),
 }  # fmt: skip
-"""Pages held in the second half, in thousandths of those that are free: page-cache names its peak."""
+"""Pages held in the second half, in thousandths of those that are free."""
 
 
 def digest(made: Demand) -> str:
