@@ -168,6 +168,16 @@ def test_who_is_shared_and_who_is_busy() -> None:
     assert np.flatnonzero(shared_frames(replace(model, entries=None), low)).tolist() == [17, 19]
 
 
+@pytest.mark.parametrize(
+    "state", [[9, 0, 9, 0, 0, 0, 0, 0], [1, 1, 1, 1, 0, 0, 0, 0]], ids=["no window", "no room"]
+)
+def test_who_asks_in_vain_does_not_pay_for_lists(state: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    zone = ZoneLayout(0, "Normal", 0, 8, 0, np.array(state, np.uint8), np.ones(1, np.bool_), 3, 4)
+    monkeypatch.setattr("kernelmodel.compaction.blit.free_blocks", None)
+    made = blit(zone, 2, 1, reserve_pages=0)
+    assert (made.gained_blocks, len(made.moves), made.status) == (0, 0, Status.INFEASIBLE)
+
+
 def test_an_order_that_the_zone_does_not_have_is_refused() -> None:
     with pytest.raises(ModelError, match="order 5"):
         blit(layout_of("a..."), NR_ORDERS, 1)
