@@ -398,45 +398,6 @@ def test_nobody_is_copied_past_his_own_limit() -> None:
     assert helper.book.where[:64].tolist() == list(range(64))
 
 
-@given(shape=SHAPES, order=st.integers(1, 4), limit=st.integers(20, 200), kind=st.sampled_from(list(Frame)))
-def test_who_looks_below_the_limit_first_finds_what_who_looks_at_all_finds(
-    shape: Shape, order: int, limit: int, kind: Frame
-) -> None:
-    ground = ground_of(shape)
-    ground.zones[0].layout.state[40:80] = kind
-    helper = watched(ground, waiting(order), ("blit",))
-    ask = Ask(order, 1, Priority.WAITS, 0, limit, 0)
-    quick = [each.source.tolist() for each in helper.attempts.blit(ask)]
-    helper.attempts._hopeless = lambda _content, _ask: False  # type: ignore[method-assign]
-    assert quick == [each.source.tolist() for each in helper.attempts.blit(ask)]
-
-
-@settings(max_examples=15)
-@given(shape=SHAPES, want=WANTS)
-def test_a_run_that_looks_below_the_limit_first_is_the_same(shape: Shape, want: Want) -> None:
-    ground = ground_of(replace(shape, free_share=4))
-    demand = demand_of(ground, replace(want, leaves=3))
-    helpers = [watched(ground, demand, ("blit",)) for _ in range(2)]
-    helpers[1].attempts._hopeless = lambda _content, _ask: False  # type: ignore[method-assign]
-    for helper in helpers:
-        played(helper)
-    assert helpers[0].tally == helpers[1].tally
-    assert came(helpers[0]) == came(helpers[1])
-    assert helpers[0].book.content.tolist() == helpers[1].book.content.tolist()
-    assert helpers[0].book.where.tolist() == helpers[1].book.where.tolist()
-
-
-def test_hopeless_calls_are_cheap_and_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    demand = waiting(3, 3)
-    demand.requests.highest_zone[:] = 0
-    ground = fragmented()
-    ground.zones[0].layout.state[:64:8] = Frame.FIXED
-    monkeypatch.setattr("kernelmodel.free_area.attempts.blit", None)
-    helper = played(watched(ground, demand, ("blit",)))
-    assert came(helper) == [0, 0, 2, 0]
-    assert helper.tally["blit"] == HelpTally(calls=2)
-
-
 def test_a_zone_keeps_its_reserve_from_those_who_can_go_higher() -> None:
     ask = Ask(0, 1, Priority.WAITS, 2, 512, 0)
     tuning = Tuning(wmark_min=10, wmark_low=12, wmark_high=14, lowmem_reserve=(0, 5, 100, 0, 0))
