@@ -8,7 +8,6 @@ import numpy as np
 
 from kernelmodel.compaction.result import blocks_of_order
 from kernelmodel.free_area import book as books
-from kernelmodel.free_area.book import known
 from kernelmodel.free_area.helping import Helper
 from kernelmodel.free_area.result import HelpTally, Run, Samples
 
@@ -98,7 +97,7 @@ def simulate(
         help=helper.tally,
         background=background,
         operations=policy.counters(),
-        layouts=ground.layouts(known(book.content, blocks)),
+        layouts=ground.layouts(books.known(book.content, blocks)),
         free_blocks=ground.by_zone(blocks),
         kept_blocks=ground.by_zone(policy.kept_blocks()),
     )
