@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 import vmprobe
 from vmprobe.analyses.parts import Grid
 from vmprobe.analyses.whatif import Question, demand_in, help_kinds, whatif
 from vmprobe.analyses.whatif_layout import layout, small_areas
-from vmprobe.errors import UsageError
+from vmprobe.collect.allocations import FORMAT
+from vmprobe.errors import InputError, UsageError
 from vmprobe.render.html_whatif import whatif_page
 from vmprobe.render.jsontext import dumps
+from vmprobe.store.allocations import DTYPES, read, write_recording
 
 if TYPE_CHECKING:
     from vmprobe.analyses.whatif_answer import WhatIf
@@ -145,3 +148,22 @@ def test_swap_that_is_assumed_is_used_and_told() -> None:
     assert (some.swap_free_pages, some.swap_assumed) == (64 << 8, True)
     had = whatif(SNAPSHOT, question)
     assert (had.swap_free_pages, had.swap_assumed) == (0, False)
+
+
+def test_a_recording_that_does_not_fit_its_host_is_named(tmp_path: Path) -> None:
+    count = {"node": 0, "zone": "DMA", "nr_free": [1], "pcp_pages": None}
+    manifest: dict[str, Any] = {
+        "format": FORMAT, "boot_id": SNAPSHOT.manifest["host"].get("boot_id"), "release": "6.12", "events": 1,
+        "lost": 0, "before_time": SNAPSHOT.manifest["time"]["start"], "counts_at_start": [count],
+        "counts_at_end": [count],
+    }  # fmt: skip
+    columns: dict[str, Any] = {name: np.zeros(1, dtype) for name, dtype in DTYPES.items()}
+    path = tmp_path / "x.vmrec"
+    write_recording(path, columns, manifest, (SNAPSHOT, SNAPSHOT))
+    question = replace(QUESTION, streams=(), recording=read(path))
+    with pytest.raises(InputError, match=r"x\.vmrec: no counts of node 0 zone DMA32") as caught:
+        whatif(SNAPSHOT, question)
+    assert "record again" in str(caught.value.hint)
+    later = replace(question, recording=replace(read(path), manifest=manifest | {"before_time": "later"}))
+    with pytest.raises(UsageError, match="not the one that was taken right before"):
+        whatif(SNAPSHOT, later)

@@ -232,3 +232,19 @@ def test_a_command_that_fails_is_told_and_sets_the_status(tmp_path: Path) -> Non
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.returncode == 1
     assert "none: ended by SIGSEGV" in done.stdout
+
+
+def test_buffers_that_others_use_are_named_and_nothing_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vmprobe.sources.trace_instance.REMOVE_SECONDS", 0)
+    folder = tracefs(writable=True)
+    trace = TraceInstance(EVENTS, 64)
+    try:
+        with trace:
+            name = instances()[0]
+            busy = os.open(f"instances/{name}/trace_pipe", os.O_RDONLY, dir_fd=folder)
+        os.close(busy)
+        assert trace.left == name
+        assert instances() == [name]
+        os.rmdir(f"instances/{name}", dir_fd=folder)
+    finally:
+        os.close(folder)

@@ -47,6 +47,8 @@ class Written:
         Allocations that got nothing.
     lost
         Events that found no room.
+    buffers_left
+        Name of the trace buffers in tracefs where they could not be removed; None as a rule.
     by_order
         Blocks taken, of each order: unmovable, movable, reclaimable.
     """
@@ -62,6 +64,7 @@ class Written:
     fallbacks: int
     failed: int
     lost: int
+    buffers_left: str | None
     by_order: tuple[tuple[int, int, int], ...]
 
 
@@ -88,6 +91,7 @@ def written(path: Path, nr_bytes: int, columns: dict[str, NDArray[Any]], manifes
         fallbacks=int(kinds[2]),
         failed=int(kinds[0] - alloc.sum()),
         lost=manifest["lost"],
+        buffers_left=manifest["buffers_left"],
         by_order=by_order,
     )
 
@@ -131,5 +135,8 @@ def layout(answer: Written) -> Parts:
         parts.append(
             Note("", ("Events are missing: a replay goes astray. Record with a larger --max-size.",))
         )
+    if answer.buffers_left:
+        where = f"/sys/kernel/tracing/instances/{answer.buffers_left}"
+        parts.append(Note("", (f"Others use the trace buffers, which stay: rmdir {where}",)))
     command = f"vmprobe whatif --demand {word} --policy buddy-grouped"
     return Parts((*parts, Note("", (command,), verbatim=True)))

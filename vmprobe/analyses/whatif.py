@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -27,11 +28,11 @@ from vmprobe.bridge.whatif import (
     peak_permille,
     run,
 )
-from vmprobe.errors import UsageError
+from vmprobe.errors import InputError, UsageError
 from vmprobe.store.arrays_file import read_arrays, write_arrays
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from vmprobe.bridge.replay_compare import ForecastError
@@ -145,6 +146,8 @@ def whatif(
     ------
     SnapshotError, PrivilegeError
         Frames, zones or watermarks are missing.
+    InputError
+        The recording holds what the host cannot have done.
     UsageError
         There is no such policy, stream, help or node, or order to keep; a demand that comes from a file is to
         be kept in one.
@@ -168,8 +171,9 @@ def whatif(
     else:
         _is_before(snapshot, question.recording)
         _told(progress, "replay as the kernel did it")
-        error = error_of(question.recording, made)
-        played = replay(question.recording, made)
+        with _naming(question.recording):
+            error = error_of(question.recording, made)
+            played = replay(question.recording, made)
         made, demands = played.ground, [played.demand]
     if question.save is not None:
         write_arrays(question.save, demand_arrays(demands[0]))
@@ -225,6 +229,16 @@ def error_of(recording: Recording, made: Ground) -> ForecastError:
     """Return how far buddy-grouped, replaying a recording, is from what the kernel did."""
     ends = (counted_rows(recording.manifest[f"counts_at_{end}"], made) for end in ("start", "end"))
     return forecast_error(recording, made, *ends)
+
+
+@contextmanager
+def _naming(recording: Recording) -> Iterator[None]:
+    """Name the recording in what is told about its contents."""
+    try:
+        yield
+    except InputError as error:
+        hint = f"it was made on another kernel than {recording.before}, or is damaged: record again"
+        raise InputError(f"{recording.path}: {error.message}", hint=hint) from error
 
 
 def _demand_name(question: Question) -> str:

@@ -201,7 +201,7 @@ def _stream(recording: Events, ground: Ground, chosen: NDArray[np.int64]) -> _St
     order = recording.order[chosen].astype(np.int64)
     allocates = recording.kind[chosen] == ALLOC
     if (allocates & (order > top)).any():
-        raise InputError(f"the recording has an allocation of order {int(order.max())}, this kernel none")
+        raise InputError(f"an allocation of order {int(order[allocates].max())}, at most {top} there")
     nr_blocks = np.int64(1) << np.maximum(order - top, 0)
     rows = np.repeat(chosen, nr_blocks)
     nth = np.arange(len(rows)) - np.repeat(np.cumsum(nr_blocks) - nr_blocks, nr_blocks)

@@ -163,7 +163,7 @@ def counted_rows(rows: Iterable[Mapping[str, Any]], ground: Ground) -> Counted:
     for at, layout in enumerate(zone.layout for zone in ground.zones):
         row = told.get((layout.node, layout.zone))
         if row is None:
-            raise InputError(f"the recording has no counts of node {layout.node} zone {layout.zone}")
+            raise InputError(f"no counts of node {layout.node} zone {layout.zone}")
         nr_free = row["nr_free"][: ground.nr_orders]
         blocks[at, : len(nr_free)] = nr_free
         on_lists.append(row.get("pcp_pages"))

@@ -166,6 +166,7 @@ def record(options: RecordOptions, progress: Callable[[str, int, int], None] | N
         "command_status": status,
         "command_was_ended": bool(options.command) and ended != "command",
         "cpus": len(lost),
+        "buffers_left": trace.left,
         "buffer_mib": options.buffer_mib,
         "counts_at_start": start,
         "counts_at_end": end,

@@ -14,7 +14,6 @@ import time
 from contextlib import suppress
 from typing import Final, Self
 
-from vmprobe.errors import OutputError
 from vmprobe.sources.held_signals import held_signals
 from vmprobe.sources.procfs import FLAGS, read_fd
 from vmprobe.sources.tracepoint import tracefs
@@ -51,6 +50,8 @@ class TraceInstance:
         self._pipes: dict[int, int] = {}
         self._root = self._folder = -1
         self._made = False
+        self.left: str | None = None
+        """The buffers' name in tracefs, if others used them so long that they could not be removed."""
 
     def __enter__(self) -> Self:
         self._root = tracefs(writable=True)
@@ -146,13 +147,7 @@ class TraceInstance:
             os.close(descriptor)
 
     def _remove(self) -> None:
-        """Close everything, and remove the buffers; they may be in use for a moment longer.
-
-        Raises
-        ------
-        OutputError
-            They are in use by others and stay.
-        """
+        """Close everything, and remove the buffers; they may be in use for a moment longer."""
         if self._root < 0:
             return
         with held_signals():
@@ -184,9 +179,5 @@ class TraceInstance:
                 if error.errno == errno.EBUSY and time.monotonic() < deadline:
                     time.sleep(0.05)
                     continue
-                raise OutputError(
-                    f"tracefs instances/{self._name} was not removed: {error.strerror}",
-                    hint=f"rmdir /sys/kernel/tracing/instances/{self._name}",
-                ) from error
-            else:
-                return
+                self.left = self._name
+            return
