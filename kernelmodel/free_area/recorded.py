@@ -22,8 +22,9 @@ import numpy as np
 
 from kernelmodel._jit import compiled, jit
 from kernelmodel.free_area import book as books
-from kernelmodel.free_area.grouped import NR_ZONES, Grouped, release_grouped, take_grouped
+from kernelmodel.free_area.grouped import Grouped, release_grouped
 from kernelmodel.free_area.interface import Ask
+from kernelmodel.free_area.slowpath import NR_ZONES, take_grouped
 from kernelmodel.page_alloc.pcp import decay_pcp_high
 from kernelmodel.page_alloc.state import (
     LOWMEM_RESERVE,
