@@ -110,7 +110,7 @@ class Attempts:
         """
         content = self.book.content
         if ask.priority != Priority.WAITS:
-            content = known(content, self._policy.free_blocks())
+            content = known(content, self._policy.kept_blocks())
         for domain in self._domains:
             if domain.zone_type > ask.highest_zone or ask.order == 0:
                 continue

@@ -185,12 +185,8 @@ def folio_bytes(
     return made
 
 
-def known(content: NDArray[np.uint8], blocks: FreeBlocks) -> NDArray[np.uint8]:
+def known(content: NDArray[np.uint8], kept: FreeBlocks) -> NDArray[np.uint8]:
     """Return the contents as the free lists show them: what CPUs keep for themselves is unknown."""
-    depth = np.zeros(len(content) + 1, np.int8)
-    depth[blocks.start_pfn] += 1
-    depth[blocks.start_pfn + (np.int64(1) << blocks.order.astype(np.int64))] -= 1
-    kept = (np.cumsum(depth[:-1], dtype=np.int8) == 0) & (content & np.uint8(KIND_MASK) == Frame.FREE)
     seen = content.copy()
-    seen[kept] = Frame.UNKNOWN
+    seen[frames_of(kept.start_pfn, np.int64(1) << kept.order.astype(np.int64))] = Frame.UNKNOWN
     return seen

@@ -89,7 +89,7 @@ def simulate(
             samples += [counts] * sampled.count(stop)
         if progress:
             progress(at / max(1, nr_events))
-    blocks = policy.free_blocks()
+    kept_blocks = policy.kept_blocks()
     return Run(
         policy=policy.name,
         tally=book.tally,
@@ -97,9 +97,9 @@ def simulate(
         help=helper.tally,
         background=background,
         operations=policy.counters(),
-        layouts=ground.layouts(books.known(book.content, blocks)),
-        free_blocks=ground.by_zone(blocks),
-        kept_blocks=ground.by_zone(policy.kept_blocks()),
+        layouts=ground.layouts(books.known(book.content, kept_blocks)),
+        free_blocks=ground.by_zone(policy.free_blocks()),
+        kept_blocks=ground.by_zone(kept_blocks),
     )
 
 
