@@ -11,6 +11,7 @@ import pytest
 
 from tests.bridge.test_replay import TUNING, one_in_ten, recorded
 from tests.kernelmodel.free_area.grounds import Shape, ground_of
+from vmprobe.bridge.replay import replay
 from vmprobe.bridge.replay_compare import Counted, counted, counted_rows, forecast_error
 from vmprobe.errors import InputError
 
@@ -54,7 +55,7 @@ def test_a_forecast_that_is_right_has_no_error() -> None:
     ground = ground_of(Shape(seed=1, tuning=TUNING))
     stream, kernel = recorded(ground, 1)
     before, after = count(ground, ground.free_blocks()), count(ground, kernel.free_blocks())
-    error = forecast_error(stream, ground, before, after, pure=True)
+    error = forecast_error(stream, replay(stream, ground, pure=True), before, after, pure=True)
     assert error.distance == error.distance_at_start == 0
     assert error.fallbacks_forecast == error.fallbacks_real == kernel.counters()["fallbacks"] > 0
     assert error.fallbacks_percent == 0
@@ -72,9 +73,8 @@ def test_a_wrong_replay_shows(fault: str) -> None:
     stream, kernel = recorded(ground, 1)
     wrong = replace(stream, migratetype=np.ones_like(stream.migratetype))
     before, after = count(ground, ground.free_blocks()), count(ground, kernel.free_blocks())
-    error = forecast_error(
-        one_in_ten(stream) if fault == "one event in ten" else wrong, ground, before, after, pure=True
-    )
+    changed = one_in_ten(stream) if fault == "one event in ten" else wrong
+    error = forecast_error(changed, replay(changed, ground, pure=True), before, after, pure=True)
     assert error.distance > 0.05 or abs(error.fallbacks_percent or 0) > 10
 
 

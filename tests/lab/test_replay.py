@@ -19,6 +19,7 @@ from lab.guest import TREE
 from vmprobe.analyses.compact import prepared
 from vmprobe.analyses.whatif import error_of as error_of_recording
 from vmprobe.bridge.ground import ground as ground_of
+from vmprobe.bridge.replay import replay
 from vmprobe.store import allocations, load
 
 if TYPE_CHECKING:
@@ -64,7 +65,8 @@ def error_of(
     ground = ground_of(before, prepared(before))
     names = ("time_ns", "cpu", "kind", "pfn", "order", "migratetype", "gfp_flags")
     columns = change({name: getattr(events, name) for name in names})
-    return error_of_recording(replace(events, **columns), ground)
+    changed = replace(events, **columns)
+    return error_of_recording(changed, replay(changed, ground))
 
 
 def understood(error: ForecastError) -> bool:

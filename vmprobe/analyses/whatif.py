@@ -35,9 +35,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    from vmprobe.bridge.replay import Replay
     from vmprobe.bridge.replay_compare import ForecastError
     from vmprobe.bridge.strip import ZoneStrip
-    from vmprobe.bridge.whatif import Demand, Ground, Group, Outcome, Scale
+    from vmprobe.bridge.whatif import Demand, Group, Outcome, Scale
     from vmprobe.store.allocations import Recording
     from vmprobe.tables import Snapshot
 
@@ -172,8 +173,8 @@ def whatif(
         _is_before(snapshot, question.recording)
         _told(progress, "replay as the kernel did it")
         with _naming(question.recording):
-            error = error_of(question.recording, made)
             played = replay(question.recording, made)
+            error = error_of(question.recording, played)
         made, demands = played.ground, [played.demand]
     if question.save is not None:
         write_arrays(question.save, demand_arrays(demands[0]))
@@ -187,7 +188,7 @@ def whatif(
             strips = strips_of_layouts(found, outcomes[0].layouts, pageblock_order(snapshot))
             sides.append(_side(policy, text, outcomes, strips, keeps=question.keep is not None))
     return WhatIf(
-        path=None if snapshot.path is None else str(snapshot.path),
+        path=snapshot.path,
         page_size=snapshot.page_size,
         pageblock_order=pageblock_order(snapshot),
         release=str(snapshot.manifest["host"]["release"]),
@@ -225,9 +226,9 @@ def _is_before(snapshot: Snapshot, recording: Recording) -> None:
         )
 
 
-def error_of(recording: Recording, made: Ground) -> ForecastError:
+def error_of(recording: Recording, made: Replay) -> ForecastError:
     """Return how far buddy-grouped, replaying a recording, is from what the kernel did."""
-    ends = (counted_rows(recording.manifest[f"counts_at_{end}"], made) for end in ("start", "end"))
+    ends = (counted_rows(recording.manifest[f"counts_at_{end}"], made.ground) for end in ("start", "end"))
     return forecast_error(recording, made, *ends)
 
 

@@ -18,7 +18,7 @@ from kernelmodel.free_area.grouped import Grouped
 from kernelmodel.free_area.recorded import follow_recorded
 from kernelmodel.free_area.registry import make
 from kernelmodel.free_area.run import simulate
-from vmprobe.bridge.replay import FALLBACK, Drift, Events, Replay, is_inside, replay
+from vmprobe.bridge.replay import FALLBACK, Drift, Events, Replay, is_inside
 from vmprobe.errors import InputError
 
 if TYPE_CHECKING:
@@ -171,29 +171,24 @@ def counted_rows(rows: Iterable[Mapping[str, Any]], ground: Ground) -> Counted:
 
 
 def forecast_error(
-    recording: Events, ground: Ground, before: Counted, after: Counted, *, pure: bool = False
+    recording: Events, made: Replay, before: Counted, after: Counted, *, pure: bool = False
 ) -> ForecastError:
-    """Replay a recording and compare.
+    """Follow a replay as the kernel did it, and compare.
 
     Parameters
     ----------
     recording
         The events.
-    ground
-        Made of the snapshot before them.
+    made
+        The events made ready on the ground of the snapshot before them.
     before, after
         What the kernel counted right before and right after them.
     pure
         Run in plain Python even where there is numba.
-
-    Raises
-    ------
-    InputError
-        The recording holds values that the kernel of the ground has not.
     """
-    made = replay(recording, ground, pure=pure)
-    policy = Grouped(POLICY, made.ground, pure=pure)
-    followed = follow_recorded(made.ground, made.demand, made.clock, policy, pure=pure)
+    ground = made.ground
+    policy = Grouped(POLICY, ground, pure=pure)
+    followed = follow_recorded(ground, made.demand, made.clock, policy, pure=pure)
     forecast = ground.by_zone(policy.free_blocks())
     kept = ground.by_zone(policy.kept_blocks()) @ (np.int64(1) << np.arange(ground.nr_orders))
     columns = zip(ground.zones, forecast, after.free_blocks, kept, after.pages_on_lists, strict=True)
@@ -213,7 +208,7 @@ def forecast_error(
     return ForecastError(
         zones=zones,
         distance=free_mass_distance(forecast.sum(axis=0), total),
-        distance_at_start=free_mass_distance(made.ground.free_blocks().counts(), began),
+        distance_at_start=free_mass_distance(ground.free_blocks().counts(), began),
         distance_unchanged=free_mass_distance(began, total),
         distance_simple=free_mass_distance(_simple(made, pure=pure), total),
         fallbacks_forecast=fallbacks,

@@ -9,7 +9,6 @@ import numpy as np
 
 from kernelmodel.compaction.cost import Range, Work, cost_us
 from kernelmodel.errors import ModelError
-from kernelmodel.free_area.ground import Ground
 from kernelmodel.free_area.registry import make
 from kernelmodel.free_area.result import Came
 from kernelmodel.free_area.run import simulate
@@ -26,12 +25,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from kernelmodel.compaction.zone_layout import ZoneLayout
+    from kernelmodel.free_area.ground import Ground
     from kernelmodel.free_area.result import HelpTally, Run
 
 __all__ = [
     "HELP_KINDS",
     "Demand",
-    "Ground",
     "Group",
     "Help",
     "Outcome",
