@@ -111,7 +111,7 @@ def whatif(
     recording = read(named) if named and named.is_dir() else None
     kept = demand_in(named) if named and not recording else None
     if kept or recording:
-        _refuse_idle(("steps", "seed", "seeds"))
+        _refuse_idle()
     question = Question(
         policies=tuple(policies.split(",")),
         streams=() if kept or recording else _streams(demand),
@@ -152,10 +152,14 @@ def _file(text: str) -> Path | None:
     return Path(text) if text and os.path.exists(text) else None  # noqa: PTH110
 
 
-def _refuse_idle(names: tuple[str, ...]) -> None:
+def _refuse_idle() -> None:
     """Refuse options that say how a demand is made where it comes from a file."""
     context = click.get_current_context()
-    given = [name for name in names if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+    given = [
+        name
+        for name in ("steps", "seed", "seeds")
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    ]
     if given:
         raise UsageError(f"--{given[0]}: the demand comes from a file", hint="leave it out")
 

@@ -95,12 +95,11 @@ class TraceInstance:
         self._write("tracing_on", str(int(on)))
 
     def read(self, cpu: int, size: int) -> bytes | None:
-        """Return a sub-buffer of a CPU, `size` bytes, with what there is now; None where there is nothing."""
+        """Return a sub-buffer of a CPU, at most `size` bytes, with what there is now; None where none is."""
         try:
-            page = os.read(self._pipes[cpu], size)
+            return os.read(self._pipes[cpu], size) or None
         except BlockingIOError:
             return None
-        return page.ljust(size, b"\0") if page else None
 
     def lost(self) -> dict[int, int]:
         """Return how many events of each CPU found no room."""
